@@ -1,0 +1,36 @@
+# make demo   the main job on the embedded example, on the emulated board
+# make test   everything that is checked, in a fresh environment
+# make check  lint, types and import contracts only (part of `make test`)
+# make bench  ratios against named peers, printed and never asserted
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp an extra set, remade when pyproject.toml changes.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.installed-report
+	$(BIN)/bacmac demo --output demo-output
+
+check: $(VENV)/.installed-test
+	.ci/links.sh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest --cov --cov-report=term
+
+bench: $(VENV)/.installed-bench
+	$(BIN)/python -P tests/benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) .links build dist demo-output .coverage

@@ -1,0 +1,1 @@
+"""From a packed model to the program of one overlay."""

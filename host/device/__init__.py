@@ -1,0 +1,1 @@
+"""The board interface and what stands below it."""

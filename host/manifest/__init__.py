@@ -1,0 +1,1 @@
+"""Types of overlay manifests and register maps."""

@@ -1,0 +1,1 @@
+"""The network as a person knows it: named layers, float weights, scales."""

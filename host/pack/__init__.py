@@ -1,0 +1,1 @@
+"""Packed codes, and the file that carries them."""

@@ -1,0 +1,1 @@
+"""Choose which weights become zero."""

@@ -1,0 +1,1 @@
+"""Stream images through a device."""

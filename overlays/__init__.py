@@ -1,0 +1,1 @@
+"""Where prebuilt accelerators are found, and whether one may be trusted."""

@@ -1,0 +1,1 @@
+"""Rails, traces, energy, statistics and the comparison of two accelerators."""

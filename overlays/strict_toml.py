@@ -109,8 +109,12 @@ class Table:
         return value
 
     def line(self, key: str) -> str:
-        """One line of text that says something."""
-        return self.text(key, r"[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*", "one line of text")
+        """One line of text that says something, every character printable."""
+        value = self.text(key, r".*\S.*", "one line of text")
+        if not value.isprintable():
+            self.problem(key, value, "one line of printable text")
+            return ""
+        return value
 
     def integer(self, key: str, low: int, high: int, *, multiple_of: int = 1) -> int:
         """An integer in low .. high."""

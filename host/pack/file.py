@@ -1,0 +1,192 @@
+"""The packed model: one safetensors file, written whole and read without trust.
+
+docs/packed-file.md describes it byte by byte. The same model gives the same bytes. What is
+written has been read back first, so a file that exists is one that the reader takes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.network import ConvOp
+from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.errors import PackedFileError
+from bacmac.host.files import write_bytes
+from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
+from bacmac.host.pack.container import MAX_FILE_BYTES, container_bytes, parse_container
+from bacmac.host.pack.packer import PACKERS
+from bacmac.host.pack.parse import FORMAT, METADATA_KEY, STORAGE, VERSION, parse_model
+
+
+@dataclass(frozen=True, eq=False)
+class PackedModel:
+    """A packed file that has been read and checked.
+
+    Attributes:
+        path: as given.
+        sha256: hex digest of the whole file.
+        n_bytes: size of the file.
+        model: what it holds.
+        layer_bytes: bytes that each layer's packed codes take, by layer name; 0 for a pool.
+    """
+
+    path: str
+    sha256: str
+    n_bytes: int
+    model: QuantizedModel
+    layer_bytes: dict[str, int]
+
+
+def write_packed(path: str | Path, model: QuantizedModel) -> None:
+    """Write a packed model, whole or not at all.
+
+    Raises:
+        PackedFileError: the model is outside what the format holds (a kernel of 9, a name with
+            control characters, ...); nothing is written.
+        OutputError: the file cannot be written.
+    """
+    data = packed_bytes(model)
+    _parse(str(path), data)
+    write_bytes(path, data)
+
+
+def read_packed(path: str | Path) -> PackedModel:
+    """Read a packed model and check everything in it.
+
+    Raises:
+        PackedFileError: naming file, field, found and expected.
+    """
+    data = _read(path)
+    model, layer_bytes = _parse(str(path), data)
+    digest = hashlib.sha256(data).hexdigest()
+    return PackedModel(str(path), digest, len(data), model, layer_bytes)
+
+
+def packed_bytes(model: QuantizedModel) -> bytes:
+    """The bytes of the file, a function of the model alone.
+
+    Raises:
+        ValueError: a level is not in its layer's scheme.
+    """
+    tensors: dict[str, npt.NDArray[Any]] = {
+        "logit_scale": np.ascontiguousarray(model.logit_scale, "<f8")
+    }
+    for index, layer in enumerate(model.layers):
+        for name, array in _layer_tensors(layer).items():
+            tensors[f"layers.{index}.{name}"] = np.ascontiguousarray(array)
+    text = json.dumps(
+        _metadata(model), sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain
+    )
+    return container_bytes({METADATA_KEY: text}, tensors)
+
+
+def _parse(file: str, data: bytes) -> tuple[QuantizedModel, dict[str, int]]:
+    return parse_model(file, *parse_container(file, data))
+
+
+def _read(path: str | Path) -> bytes:
+    """All bytes of a regular file of bounded size."""
+    expected = "a packed model (.safetensors)"
+    try:
+        status = Path(path).stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise PackedFileError(path, "file", found="a folder", expected=expected)
+        if not stat.S_ISREG(status.st_mode):
+            raise PackedFileError(path, "file", found="a device or a pipe", expected=expected)
+        with Path(path).open("rb") as handle:
+            data = handle.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        found = f"an error ({error.strerror or error})"
+        raise PackedFileError(path, "file", found=found, expected=expected) from error
+    if len(data) > MAX_FILE_BYTES:
+        raise PackedFileError(
+            path,
+            "file",
+            found=f"{max(status.st_size, len(data))} bytes",
+            expected=f"at most {MAX_FILE_BYTES}",
+        )
+    return data
+
+
+def _layer_tensors(layer: QuantizedLayer) -> dict[str, npt.NDArray[Any]]:
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    op = layer.op
+    if isinstance(op, ConvOp):
+        tensors["codes"] = PACKERS[STORAGE].pack(op.levels.reshape(-1), SCHEMES[layer.scheme])
+        tensors["scale"] = layer.weight_scale.astype("<f8")
+        tensors["bias"] = op.bias.astype("<i4")
+    if op.requantize is not None:
+        tensors["multiplier"] = op.requantize.multiplier.astype("<u2")
+        tensors["shift"] = op.requantize.shift.astype("<u1")
+        if op.requantize.residual_multiplier is not None:
+            tensors["residual_multiplier"] = op.requantize.residual_multiplier.astype("<i4")
+    return tensors
+
+
+def _metadata(model: QuantizedModel) -> dict[str, object]:
+    normalization = model.normalization
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": model.name,
+        "input_shape": model.input_shape,
+        "input_format": _format(model.input_format),
+        "normalization": {
+            "pixel_max": float(normalization.pixel_max),
+            "mean": [float(value) for value in normalization.mean],
+            "std": [float(value) for value in normalization.std],
+        },
+        "layers": [_layer(layer) for layer in model.layers],
+        "provenance": dict(model.provenance),
+    }
+
+
+def _layer(layer: QuantizedLayer) -> dict[str, object]:
+    op = layer.op
+    fields: dict[str, object] = {
+        "name": layer.name,
+        "input": op.input,
+        "stride": op.stride,
+        "padding": op.padding,
+        "output": None if layer.output is None else _format(layer.output),
+        "clamp": None if op.requantize is None else [op.requantize.low, op.requantize.high],
+        "structural": bool(layer.structural),
+        "relative_squared_error": float(layer.relative_squared_error),
+    }
+    if isinstance(op, ConvOp):
+        conv = {
+            "kind": "conv",
+            "residual": op.residual,
+            "groups": op.groups,
+            "scheme": layer.scheme,
+            "storage": STORAGE,
+            "weight_shape": op.levels.shape,
+        }
+        return fields | conv
+    return fields | {"kind": op.kind, "kernel": op.kernel}
+
+
+def _format(activations: ActivationFormat) -> dict[str, object]:
+    return {
+        "scale": float(activations.scale),
+        "bits": int(activations.bits),
+        "signed": bool(activations.signed),
+    }
+
+
+def _plain(value: object) -> object:
+    """NumPy's scalars and any mapping as JSON has them; anything else is a bug in the caller."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} in a model's provenance")

@@ -22,7 +22,7 @@ from bacmac.host.device.clock import Clock
 from bacmac.host.errors import RailError
 from bacmac.host.manifest.overlay import Manifest
 from bacmac.power.coefficients import Coefficients, load_coefficients
-from bacmac.power.sensors import INA226_GAIN_ERROR, INA226_OFFSET_A, RailInfo, RawSample
+from bacmac.power.rails import INA226_GAIN_ERROR, INA226_OFFSET_A, RailInfo, RawSample
 
 STEP_NS = 8_800_000
 STEPS_PER_CONVERSION = 4

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from bacmac.host.errors import TraceTooShortError
 from bacmac.host.runtime.results import Window
-from bacmac.power.sensors import RailInfo
+from bacmac.power.rails import RailInfo
 from bacmac.power.sampler import RailTrace
 
 FINE_ENOUGH = 0.5

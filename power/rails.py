@@ -1,216 +1,124 @@
-"""Rails straight from Linux hwmon files: no PYNQ, no libsensors, any root folder.
+"""What a power rail is: its sensor's facts, one raw reading, and the ZCU104's table.
 
-Chips are found by their name and I2C address, never by hwmonN, whose order is not stable. PYNQ's
-own loop hides read errors (it ignores the return code and repeats the last value) and returns 0
-without libsensors; here a failed read is an error that names the file.
+Readings stay the integers that the sensor gave (mV, mA, uW) until the arithmetic, so that what is
+stored is what was read.
 
-The INA226 appears in two ways: through `ina2xx` (in0 shunt, in1 bus voltage, an I2C device) or
-through `iio-hwmon` (in1 shunt, in2 bus voltage, a platform device without an address).
+Sources: ZCU104 rail names and chip addresses, PYNQ's `zcu104.conf` and the mainline device tree
+`zynqmp-zcu104-revC.dts`; file names and units, Linux `Documentation/hwmon/sysfs-interface.rst`;
+INA226 gain and offset, TI SBOS547B section 6.5; IRPS5401 steps, inferred from public `sensors`
+listings of this board (every INT current is a multiple of 1/8 A, every INT power one of 1/4 W,
+below V x I).
 """
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from bacmac.host.device.clock import Clock, RealClock
-from bacmac.host.errors import RailError
-from bacmac.power.sensors import (
-    INA226_GAIN_ERROR,
-    INA226_OFFSET_A,
-    ZCU104_RAILS,
-    RailInfo,
-    RailPlace,
-    RawSample,
-    implausible,
-)
+PLAUSIBLE_VOLTAGE = 0.10
+"""A rail whose voltage is further than this share from nominal is off or misread."""
+MAX_CURRENT_A = 30.0
 
-DEFAULT_ROOT = Path("/sys/class/hwmon")
-PMBUS_CACHE_NS = 1_000_000_000
-"""Kernels before 5.10 re-read PMBus sensors once a second (Linux commit a919ba06979a)."""
-IIO_UPDATE_NS = 8_900_000
-INA2XX_UPDATE_NS = 35_200_000  # (1.1 ms bus + 1.1 ms shunt) x 16 averages, SBOS547B
+
+class RawSample(NamedTuple):
+    """One reading, in the sensor's integers, stamped in the middle of the read."""
+
+    time_ns: int
+    voltage_mv: int
+    current_ma: int
+    power_uw: int
 
 
 @dataclass(frozen=True)
-class _Files:
-    voltage: Path
-    current: Path
-    power: Path
-
-
-class HwmonRails:
-    """The rails of a ZCU104 under a hwmon folder.
+class RailInfo:
+    """A rail and the sensor on it.
 
     Attributes:
-        excluded: rail -> why it is not offered (missing chip, switched off, ...).
-
-    Raises:
-        RailError: nothing of the board is found, a rail is found twice, or a file of a rail that
-            is there cannot be read.
+        name: as on the board: "INT", "12V", ...
+        nominal_v: its voltage by design.
+        instrument: what measures it, for the report.
+        update_period_ns: how often a new value appears; None where no source gives it.
+        current_step_a: smallest step of the current reading.
+        power_step_w: smallest step of the power register.
+        gain_error: largest gain error as a share, None where no datasheet value is known.
+        offset_a: largest current offset, None where no datasheet value is known.
     """
 
-    emulated = False
-
-    def __init__(
-        self,
-        clock: Clock,
-        root: Path = DEFAULT_ROOT,
-        places: dict[str, RailPlace] = ZCU104_RAILS,
-        kernel: str | None = None,
-    ) -> None:
-        self._clock = clock
-        self.word = "hwmon:" if root == DEFAULT_ROOT else f"hwmon:{root}"
-        self.excluded: dict[str, str] = {}
-        self._files: dict[str, _Files] = {}
-        self._infos: dict[str, RailInfo] = {}
-        chips = _chips(root)
-        for name, place in places.items():
-            found = [chip for chip in chips if chip.is_at(place)]
-            if not found:
-                self.excluded[name] = f"no {place.chip} at 0x{place.address:02x} under {root}"
-                continue
-            if len(found) > 1:
-                both = " and ".join(str(chip.path) for chip in found)
-                raise RailError(f"rail {name}: {both} both are {place.chip}; give a root with one")
-            self._add(name, place, found[0], kernel or os.uname().release)
-        if not self._infos:
-            raise RailError(
-                f"{root}: none of the ZCU104's rails can be read: {self._why_none(chips)}"
-            )
-
-    def _why_none(self, chips: list[_Chip]) -> str:
-        names = ", ".join(sorted({chip.name for chip in chips})) or "no chip at all"
-        off = "; ".join(f"{k} {v}" for k, v in self.excluded.items() if not v.startswith("no "))
-        return f"found {names}, expected irps5401 at 0x43 and 0x44 and ina226" + (
-            f" ({off})" if off else ""
-        )
-
-    def _add(self, name: str, place: RailPlace, chip: _Chip, kernel: str) -> None:
-        files = chip.files(place)
-        is_ina = place.chip == "ina226"
-        info = RailInfo(
-            name,
-            place.nominal_v,
-            chip.instrument(place),
-            chip.update_period_ns(kernel) if is_ina else _pmbus_update_ns(kernel),
-            place.current_step_a,
-            place.power_step_w,
-            INA226_GAIN_ERROR if is_ina else None,
-            INA226_OFFSET_A if is_ina else None,
-        )
-        self._files[name] = files
-        reason = implausible(info, self.read(name))
-        if reason:
-            del self._files[name]
-            self.excluded[name] = reason
-        else:
-            self._infos[name] = info
-
-    def rails(self) -> tuple[RailInfo, ...]:
-        """Rails that are there and read a plausible voltage."""
-        return tuple(self._infos.values())
-
-    def read(self, rail: str) -> RawSample:
-        """Read voltage, current and power of a rail, stamped in the middle.
-
-        Raises:
-            RailError: the rail is not offered, or a file cannot be read.
-        """
-        files = self._files.get(rail)
-        if files is None:
-            raise RailError(
-                f"rail {rail!r} cannot be read: {self.excluded.get(rail, 'unknown name')}; "
-                f"there are {', '.join(self._infos)}"
-            )
-        before = self._clock.now_ns()
-        voltage, current, power = (
-            _read_int(files.voltage),
-            _read_int(files.current),
-            _read_int(files.power),
-        )
-        return RawSample((before + self._clock.now_ns()) // 2, voltage, current, power)
-
-
-def discover_rails(root: Path = DEFAULT_ROOT) -> dict[str, RailInfo]:
-    """The readable rails under a hwmon folder, by name.
-
-    Raises:
-        RailError: there are none, or one that is there cannot be read.
-    """
-    return {info.name: info for info in HwmonRails(RealClock(), root).rails()}
-
-
-@dataclass(frozen=True)
-class _Chip:
-    path: Path
     name: str
-    address: int | None
-
-    def is_at(self, place: RailPlace) -> bool:
-        if not self.name.startswith(place.chip):
-            return False
-        if self.address is None:  # iio-hwmon: a platform device
-            return place.chip == "ina226"
-        return self.address == place.address
+    nominal_v: float
+    instrument: str
+    update_period_ns: int | None
+    current_step_a: float
+    power_step_w: float
+    gain_error: float | None = None
+    offset_a: float | None = None
 
     @property
-    def is_iio(self) -> bool:
-        return not (self.path / "in0_input").exists()
+    def quantum_w(self) -> float:
+        """Step of voltage x current at the nominal voltage."""
+        return self.current_step_a * self.nominal_v
 
-    def files(self, place: RailPlace) -> _Files:
-        n = place.feature
-        voltage = n + 1 if place.chip == "ina226" and self.is_iio else n
-        return _Files(
-            self.path / f"in{voltage}_input",
-            self.path / f"curr{n}_input",
-            self.path / f"power{n}_input",
+
+class RailSource(Protocol):
+    """Something that power rails can be read from, by one thread at a time."""
+
+    @property
+    def word(self) -> str:
+        """The rails word it was opened by, as `emulated:`."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its readings come from a model and not from a sensor."""
+
+    def rails(self) -> tuple[RailInfo, ...]:
+        """The rails that can be read."""
+
+    def read(self, rail: str) -> RawSample:
+        """A fresh reading; RailError when there is none, never a value from before."""
+
+
+class RailPlace(NamedTuple):
+    """Where a rail is found: chip name, I2C address, number of its hwmon features."""
+
+    chip: str
+    address: int
+    feature: int
+    nominal_v: float
+    current_step_a: float
+    power_step_w: float
+
+
+_SMALL = (1 / 64, 1 / 32)
+ZCU104_RAILS: dict[str, RailPlace] = {
+    "INT": RailPlace("irps5401", 0x43, 2, 0.85, 1 / 8, 1 / 4),
+    "1V8": RailPlace("irps5401", 0x43, 3, 1.8, *_SMALL),
+    "1V2": RailPlace("irps5401", 0x43, 4, 1.2, *_SMALL),
+    "MGTA": RailPlace("irps5401", 0x43, 5, 0.9, *_SMALL),
+    "3V3": RailPlace("irps5401", 0x44, 2, 3.3, 1 / 8, 1 / 4),
+    "1V13": RailPlace("irps5401", 0x44, 3, 1.125, *_SMALL),
+    "5V0": RailPlace("irps5401", 0x44, 4, 5.0, *_SMALL),
+    "FMC": RailPlace("irps5401", 0x44, 5, 1.8, *_SMALL),
+    "MGTRA": RailPlace("irps5401", 0x44, 6, 0.85, *_SMALL),
+    "12V": RailPlace("ina226", 0x40, 1, 12.0, 0.001, 0.025),
+}
+"""No rail of this board feeds the programmable logic alone: INT carries the processors too."""
+
+INA226_GAIN_ERROR = 0.001
+INA226_OFFSET_A = 0.002  # 10 uV over the board's 5 mOhm shunt
+
+
+def implausible(info: RailInfo, sample: RawSample) -> str:
+    """Why a reading cannot be what the rail carries; "" when it can.
+
+    An unused FMC rail of the ZCU104 reads about 10 A at 0.156 V: its regulator is off and its
+    current telemetry is meaningless.
+    """
+    volts, amperes = sample.voltage_mv * 1e-3, sample.current_ma * 1e-3
+    if abs(volts - info.nominal_v) > PLAUSIBLE_VOLTAGE * info.nominal_v:
+        return (
+            f"reads {volts:.3f} V where {info.nominal_v:g} V is nominal: "
+            f"it is off, so its {amperes:.3f} A mean nothing"
         )
-
-    def instrument(self, place: RailPlace) -> str:
-        if place.chip != "ina226":
-            return f"IRPS5401 at 0x{place.address:02x}, output {place.feature - 1}, pmbus"
-        return f"INA226 at 0x{place.address:02x}, {'iio-hwmon' if self.is_iio else 'ina2xx'}"
-
-    def update_period_ns(self, kernel: str) -> int:
-        if self.is_iio:
-            return IIO_UPDATE_NS
-        interval = self.path / "update_interval"
-        return _read_int(interval) * 1_000_000 if interval.exists() else INA2XX_UPDATE_NS
-
-
-def _chips(root: Path) -> list[_Chip]:
-    try:
-        folders = sorted(root.glob("hwmon*"))
-        if not root.is_dir():
-            raise RailError(f"{root}: no such folder, so there are no rails to read")
-        chips = []
-        for folder in folders:
-            name = (folder / "name").read_text(encoding="ascii", errors="replace").strip()
-            device = Path(os.path.realpath(folder / "device")).name
-            match = re.fullmatch(r"\d+-([0-9a-f]{4})", device)
-            chips.append(_Chip(folder, name, int(match[1], 16) if match else None))
-    except OSError as error:
-        raise RailError(f"{error.filename or root}: {error.strerror or error}") from error
-    return chips
-
-
-def _read_int(path: Path) -> int:
-    """The integer in a sysfs file; a driver reports a failed bus transfer as an OSError."""
-    try:
-        text = path.read_bytes().strip()
-    except OSError as error:
-        raise RailError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return int(text)
-    except ValueError:
-        raise RailError(f"{path}: found {text[:40]!r}; expected an integer") from None
-
-
-def _pmbus_update_ns(kernel: str) -> int | None:
-    match = re.match(r"(\d+)\.(\d+)", kernel)
-    if match and (int(match[1]), int(match[2])) < (5, 10):
-        return PMBUS_CACHE_NS
-    return None
+    if abs(amperes) > MAX_CURRENT_A:
+        return f"reads {amperes:.3f} A, more than the {MAX_CURRENT_A:g} A any rail here can carry"
+    return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bacmac.host.device.clock import Clock
 from bacmac.host.files import replace_atomically
-from bacmac.power.sensors import RailSource
+from bacmac.power.rails import RailSource
 from bacmac.power.sampler import DEFAULT_PERIOD_NS, PowerTrace, Sampler
 
 CSV_COLUMNS = ("rail", "time_ns", "voltage_mv", "current_ma", "power_uw")

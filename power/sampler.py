@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bacmac.host.device.clock import Clock, Periodic
 from bacmac.host.errors import RailError
-from bacmac.power.sensors import RailInfo, RailSource, RawSample
+from bacmac.power.rails import RailInfo, RailSource, RawSample
 
 DEFAULT_PERIOD_NS = 20_000_000
 JITTER_SHARE = 0.3

@@ -8,8 +8,8 @@ from bacmac.host.device.activity import ActivityLog
 from bacmac.host.device.board import Board
 from bacmac.host.errors import RailError
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
-from bacmac.power.rails import DEFAULT_ROOT, HwmonRails
-from bacmac.power.sensors import RailSource
+from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
+from bacmac.power.rails import RailSource
 
 
 def rail_words() -> dict[str, str]:

@@ -1,0 +1,106 @@
+"""Error-compensated rounding: each column's error is fed to the columns not yet rounded.
+
+Frantar et al. 2022 (GPTQ, arXiv 2210.17323) after optimal brain surgeon; weights pruned to zero
+are errors like any other and are compensated too (Frantar and Alistarh 2023, arXiv 2301.00774).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.schemes import Scheme
+from bacmac.host.model.forward import FloatTensor, columns
+from bacmac.host.model.layers import Conv
+from bacmac.host.quantize.weights import Float, Levels, round_to_levels
+
+DAMPING = 0.01
+"""Of the mean diagonal, added to the Hessian: columns that calibration hardly saw stay put."""
+BLOCK_COLUMNS = 64
+"""Columns whose corrections are gathered before the rest of the matrix is touched (as GPTQ)."""
+BLOCK_BYTES = 1 << 26
+
+
+def hessian(layer: Conv, inputs: npt.NDArray[np.generic]) -> Float:
+    """X X^T of the windows that each group of `layer` sees: (groups, K, K), K = C_in/groups*kh*kw.
+
+    Args:
+        layer: its kernel, stride, padding and groups.
+        inputs: (N, C, H, W) stored integers; their scale only multiplies the result.
+    """
+    _, c_in, kh, kw = layer.weight.shape
+    k = c_in * kh * kw
+    total = np.zeros((layer.groups, k, k))
+    per_image = inputs[0].size * kh * kw * 4 // min(layer.stride)
+    block = max(1, BLOCK_BYTES // per_image)
+    for start in range(0, len(inputs), block):
+        x: FloatTensor = inputs[start : start + block].astype(np.float32)
+        windows = columns(x, (kh, kw), layer.stride, layer.padding)
+        for group in range(layer.groups):
+            part = windows[:, :, :, group * c_in : (group + 1) * c_in].reshape(-1, k)
+            total[group] += part.T @ part
+    return total
+
+
+def compensated_levels(
+    weights: Float,
+    kept: npt.NDArray[np.bool_],
+    scale: Float,
+    hessians: Float,
+    scheme: Scheme,
+) -> Levels:
+    """Round weights column by column, in order of falling Hessian diagonal.
+
+    Args:
+        weights: (C, K) float weights before pruning, channels of one group together.
+        kept: (C, K) False where the level must be zero.
+        scale: (C,), above 0.
+        hessians: (groups, K, K).
+        scheme: the levels.
+
+    Returns:
+        (C, K) levels.
+    """
+    groups = len(hessians)
+    per_group = len(weights) // groups
+    levels = np.zeros(weights.shape, np.int8)
+    for group, part in enumerate(np.split(np.arange(len(weights)), groups)):
+        order = np.argsort(-np.diagonal(hessians[group]), kind="stable")
+        factor = _inverse_factor(hessians[group][np.ix_(order, order)])
+        rounded = _round_columns(
+            weights[part][:, order], kept[part][:, order], scale[part], factor, scheme
+        )
+        unsorted = np.empty((per_group, len(order)), np.int8)
+        unsorted[:, order] = rounded
+        levels[part] = unsorted
+    return levels
+
+
+def _inverse_factor(hessian_matrix: Float) -> Float:
+    """Upper triangular U with U^T U = (H + damping)^-1.
+
+    The Cholesky factor of H with rows and columns reversed gives H = R R^T with R upper
+    triangular, so H^-1 = R^-T R^-1 and U = R^-1: no inverse of H is ever formed.
+    """
+    mean = float(np.trace(hessian_matrix)) / len(hessian_matrix)
+    damped = hessian_matrix + np.eye(len(hessian_matrix)) * (DAMPING * mean if mean > 0 else 1.0)
+    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    return np.triu(np.linalg.inv(upper))
+
+
+def _round_columns(
+    weights: Float, kept: npt.NDArray[np.bool_], scale: Float, factor: Float, scheme: Scheme
+) -> Levels:
+    work = weights.copy()
+    levels = np.zeros(work.shape, np.int8)
+    n_columns = work.shape[1]
+    for start in range(0, n_columns, BLOCK_COLUMNS):
+        stop = min(start + BLOCK_COLUMNS, n_columns)
+        errors = np.empty((len(work), stop - start))
+        for j in range(start, stop):
+            levels[:, j] = round_to_levels(work[:, j] / scale, scheme) * kept[:, j]
+            error = (work[:, j] - levels[:, j] * scale) / factor[j, j]
+            work[:, j + 1 : stop] -= np.outer(error, factor[j, j + 1 : stop])
+            errors[:, j - start] = error
+        work[:, stop:] -= errors @ factor[start:stop, stop:]
+    return levels

@@ -1,0 +1,295 @@
+"""The float model to the quantized model, layer by layer in execution order.
+
+Each layer is rounded knowing what the layers before it, already quantized, really feed it
+(Frantar et al. 2022, arXiv 2210.17323), so that an error made early is not added to blindly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.bounds import accumulator_bounds
+from bacmac.host.arith.network import ConvOp, PoolOp
+from bacmac.host.arith.requantize import fit_requantize, residual_shift
+from bacmac.host.arith.schemes import SCHEMES, Scheme
+from bacmac.host.model.forward import columns
+from bacmac.host.model.inputs import Codes, Images, input_codes
+from bacmac.host.model.layers import INPUT, LINEAR, Activation, Conv, Model, Normalization, Pool
+from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
+from bacmac.host.quantize.activations import (
+    Progress,
+    TensorStatistics,
+    choose_formats,
+    collect_statistics,
+)
+from bacmac.host.quantize.compensate import compensated_levels, hessian
+from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
+from bacmac.host.quantize.propagate import run_op
+from bacmac.host.quantize.weights import (
+    Float,
+    relative_squared_error,
+    round_to_levels,
+    search_scales,
+    snap_scales,
+)
+
+Masks = Mapping[str, npt.NDArray[np.bool_]]
+
+MAX_BIAS = 1 << 22
+"""Largest bias code. A channel whose weights are so small beside its bias (or all zero) gets a
+scale above its best one: its bias counts, and its sums stay within float32's 24 bits."""
+LEAST_RATIO = 2.0**-20
+"""Least input scale * weight scale / output scale: an accumulator of 2**20 moves the output by 1,
+and a 15-bit multiplier with a shift up to 40 keeps all its bits."""
+LEAST_STEPS = 8
+"""A scale of fewer steps is left unsnapped: `fit_requantize` then gives it a finer shift."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What is known of the whole network before its layers are rounded."""
+
+    numbers: dict[str, int]
+    formats: dict[str, ActivationFormat]
+    statistics: dict[str, TensorStatistics]
+    schemes: dict[str, Scheme]
+    options: QuantizeOptions
+    masks: Masks
+
+
+def weight_scales(model: Model, options: QuantizeOptions) -> dict[str, Float]:
+    """Best scale (C_out,) of each layer with weights, before anything is pruned, by name."""
+    weights = {layer.name: layer.weight for layer in model.layers if isinstance(layer, Conv)}
+    return {
+        name: search_scales(_rows(weights[name]), SCHEMES[scheme])
+        for name, scheme in layer_schemes(model, options).items()
+    }
+
+
+def quantize_model(
+    model: Model,
+    images: Images,
+    normalization: Normalization,
+    options: QuantizeOptions,
+    *,
+    masks: Masks | None = None,
+    provenance: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
+) -> QuantizedModel:
+    """Quantize a float model on calibration images. Deterministic.
+
+    Args:
+        model: the float network.
+        images: (N, C, H, W) uint8 pixels or normalized float32; N of at least 1.
+        normalization: of pixels.
+        options: schemes, rounding, bits.
+        masks: layer name -> bool of the weight's shape, False where a weight must be zero.
+        provenance: stored with the result.
+        progress: called with a stage, how much is done and of how much.
+
+    Raises:
+        InputError: a table names a layer that does not exist, or calibration met a NaN.
+    """
+    schemes = layer_schemes(model, options)
+    bits = tensor_bits(model, options)
+    statistics = collect_statistics(model, images, normalization, progress)
+    plan = _Plan(
+        numbers={name: number for number, name in enumerate(model.shapes)},
+        formats=choose_formats(model, statistics, bits),
+        statistics=statistics,
+        schemes={
+            layer.name: SCHEMES[schemes.get(layer.name, options.scheme)] for layer in model.layers
+        },
+        options=options,
+        masks=masks or {},
+    )
+    last_use = _last_uses(model)
+    codes: dict[str, Codes] = {}
+    if options.rounding == "compensated" or options.bias_correction:
+        codes[INPUT] = input_codes(images, normalization, plan.formats[INPUT])
+    layers: list[QuantizedLayer] = []
+    for index, layer in enumerate(model.layers):
+        is_last = index == len(model.layers) - 1
+        if isinstance(layer, Pool):
+            quantized = _quantize_pool(layer, plan)
+        else:
+            quantized = _quantize_conv(layer, plan, codes, is_last=is_last)
+        layers.append(quantized)
+        if codes and not is_last:
+            residual = layer.residual if isinstance(layer, Conv) else None
+            codes[layer.name] = run_op(
+                quantized.op, codes[layer.input], None if residual is None else codes[residual]
+            )
+            for name in [name for name in codes if last_use.get(name, 0) <= index]:
+                del codes[name]
+        if progress is not None:
+            progress("quantize", index + 1, len(model.layers))
+    return QuantizedModel(
+        name=model.name,
+        input_shape=model.input_shape,
+        input_format=plan.formats[INPUT],
+        normalization=normalization,
+        layers=tuple(layers),
+        logit_scale=_logit_scale(model, layers[-1], plan.formats),
+        provenance=dict(provenance or {}),
+    )
+
+
+def _quantize_pool(layer: Pool, plan: _Plan) -> QuantizedLayer:
+    source, target = plan.formats[layer.input], plan.formats[layer.name]
+    number = plan.numbers[layer.input]
+    op = PoolOp(number, layer.kind, layer.kernel, layer.stride, layer.padding)
+    if layer.kind == "average":
+        channels = len(plan.statistics[layer.input].mean)
+        area = layer.kernel[0] * layer.kernel[1]
+        how = fit_requantize(
+            np.full(channels, source.scale / (target.scale * area)),
+            low=target.low,
+            high=target.high,
+            acc_low=np.full(channels, area * source.low, np.int64),
+            acc_high=np.full(channels, area * source.high, np.int64),
+        )
+        op = replace(op, requantize=how)
+    return QuantizedLayer(layer.name, op, target)
+
+
+def _quantize_conv(
+    layer: Conv, plan: _Plan, codes: Mapping[str, Codes], *, is_last: bool
+) -> QuantizedLayer:
+    source = plan.formats[layer.input]
+    logits = is_last and layer.residual is None and layer.activation == LINEAR
+    target = None if logits else plan.formats[layer.name]
+    residual = None if layer.residual is None else plan.formats[layer.residual]
+    scheme, weights = plan.schemes[layer.name], _rows(layer.weight)
+    mask = plan.masks.get(layer.name)
+    kept = np.ones(weights.shape, np.bool_) if mask is None else mask.reshape(weights.shape)
+
+    scale = _channel_scales(layer, weights * kept, scheme, source, target, residual)
+    if layer.structural:
+        levels = np.rint(weights).astype(np.int8)
+    elif plan.options.rounding == "compensated":
+        moments = hessian(layer, codes[layer.input])
+        levels = compensated_levels(weights, kept, scale, moments, scheme)
+    else:
+        levels = round_to_levels(weights * kept / scale[:, None], scheme)
+    bias = layer.bias.astype(np.float64)
+    if plan.options.bias_correction and not layer.structural:
+        bias = bias + _bias_correction(layer, plan, codes, levels * scale[:, None])
+    unit = scale * source.scale
+    # a clipped bias saturates its outputs; the compiler proves that the sums fit int32
+    op = ConvOp(
+        input=plan.numbers[layer.input],
+        levels=levels.reshape(layer.weight.shape),
+        bias=np.clip(np.rint(bias / unit), -(1 << 30), 1 << 30).astype(np.int32),
+        requantize=None,
+        stride=layer.stride,
+        padding=layer.padding,
+        groups=layer.groups,
+        residual=None if layer.residual is None else plan.numbers[layer.residual],
+    )
+    if target is not None:
+        low, high = _clamp(layer.activation, target)
+        acc_low, acc_high = accumulator_bounds(op, source.low, source.high)
+        how = fit_requantize(
+            unit / target.scale,
+            low=low,
+            high=high,
+            acc_low=acc_low,
+            acc_high=acc_high,
+            residual_ratio=None if residual is None else residual.scale / target.scale,
+            residual_range=None if residual is None else (residual.low, residual.high),
+        )
+        op = replace(op, requantize=how)
+    return QuantizedLayer(
+        name=layer.name,
+        op=op,
+        output=target,
+        scheme=scheme.name,
+        weight_scale=scale,
+        structural=layer.structural,
+        relative_squared_error=relative_squared_error(weights, levels, scale),
+    )
+
+
+def _channel_scales(
+    layer: Conv,
+    weights: Float,
+    scheme: Scheme,
+    source: ActivationFormat,
+    target: ActivationFormat | None,
+    residual: ActivationFormat | None,
+) -> Float:
+    """Scale (C,), above 0, that the requantization of this layer can apply exactly."""
+    if layer.structural:
+        scale = np.ones(len(weights))
+    else:
+        least = np.abs(layer.bias).astype(np.float64) / (MAX_BIAS * source.scale)
+        if target is not None:
+            least = np.maximum(least, LEAST_RATIO * target.scale / source.scale)
+        scale = np.maximum(search_scales(weights, scheme), least)
+        scale = np.where(scale > 0, scale, 1.0)
+    if target is None or residual is None:
+        return scale
+    per_step = target.scale / source.scale
+    _, exponent = np.frexp(scale / per_step)
+    shift = np.minimum(residual_shift(residual.scale / target.scale), 15 - exponent)
+    step = per_step * 2.0**-shift
+    snapped = snap_scales(weights, scale, step, scheme)
+    dead = ~weights.any(axis=1)
+    return np.where(dead | (scale >= LEAST_STEPS * step), snapped, scale)
+
+
+def _bias_correction(layer: Conv, plan: _Plan, codes: Mapping[str, Codes], rounded: Float) -> Float:
+    """(C,) what the mean sum of each channel lost through rounding, here and before.
+
+    Nagel et al. 2019 (arXiv 1906.04721), section 4.2, with means from images; the inputs are
+    those of the quantized network, so that layers correct one after another.
+    """
+    source = plan.formats[layer.input]
+    inputs = codes[layer.input].mean(0, dtype=np.float64) * source.scale
+    wanted = _mean_sums(layer, _rows(layer.weight), plan.statistics[layer.input].mean)
+    return wanted - _mean_sums(layer, rounded, inputs)
+
+
+def _mean_sums(layer: Conv, weights: Float, mean_image: Float) -> Float:
+    """(C,) mean over positions of a convolution, from the mean image (C_in, H, W): it is linear."""
+    _, c_in, kh, kw = layer.weight.shape
+    image = mean_image[None].astype(np.float32)
+    windows = columns(image, (kh, kw), layer.stride, layer.padding)
+    means = windows.mean((0, 1, 2), dtype=np.float64).reshape(layer.groups, c_in * kh * kw)
+    grouped = weights.reshape(layer.groups, -1, c_in * kh * kw)
+    result: Float = np.einsum("gpk,gk->gp", grouped, means).reshape(-1)
+    return result
+
+
+def _clamp(activation: Activation, target: ActivationFormat) -> tuple[int, int]:
+    """The output range: the format's, cut where the activation's bounds lie inside it."""
+    low = max(target.low, np.rint(activation.low / target.scale))
+    high = min(target.high, np.rint(activation.high / target.scale))
+    return int(low), int(high)
+
+
+def _logit_scale(
+    model: Model, last: QuantizedLayer, formats: Mapping[str, ActivationFormat]
+) -> Float:
+    if last.output is None:
+        return last.weight_scale * formats[model.layers[-1].input].scale
+    return np.full(model.output_shape[0], last.output.scale)
+
+
+def _last_uses(model: Model) -> dict[str, int]:
+    """Index of the last layer that reads each tensor."""
+    uses: dict[str, int] = {}
+    for index, layer in enumerate(model.layers):
+        uses[layer.input] = index
+        if isinstance(layer, Conv) and layer.residual is not None:
+            uses[layer.residual] = index
+    return uses
+
+
+def _rows(weight: npt.NDArray[np.float32]) -> Float:
+    return weight.reshape(len(weight), -1).astype(np.float64)

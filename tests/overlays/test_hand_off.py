@@ -21,9 +21,8 @@ OVERLAY = load_overlay("bac-pot4")
 GOOD = make_hwh(OVERLAY)
 
 names = st.text(string.ascii_uppercase + string.digits + "_", max_size=12).map(lambda s: "R" + s)
-descriptions = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(
-    str.isprintable
-)
+printable = st.characters(codec="utf-8", categories=["L", "N", "P", "S"])
+descriptions = st.text(printable, min_size=1, max_size=40)
 
 
 @st.composite

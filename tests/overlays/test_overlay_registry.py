@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
 from bacmac.host.errors import OverlayError
 from bacmac.overlays.registry import (
     find_manifest,
@@ -49,7 +50,9 @@ def test_the_three_shipped_overlays_differ_only_in_the_product_term() -> None:
 def test_resources_of_memories_follow_from_the_buffers() -> None:
     for overlay in list_overlays():
         buffers, resources = overlay.manifest.buffers, overlay.manifest.resources
-        assert resources["BRAM36"] == (buffers.activation_bytes + buffers.constant_bytes) / 4096
+        program_bytes = buffers.max_descriptors * DESCRIPTOR_BYTES
+        in_blocks = buffers.activation_bytes + buffers.constant_bytes + program_bytes
+        assert resources["BRAM36"] == in_blocks / 4096
         assert resources["URAM"] == buffers.weight_bytes / 32768
         assert overlay.manifest.resources_source.startswith("estimate: ")
 

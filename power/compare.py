@@ -1,0 +1,383 @@
+"""Compare two accelerators: randomised complete blocks of runs, one ratio with its interval.
+
+Design: each block is one run of either arm in random order, each run with its own idle windows.
+Against drift the order protects the ratio of total energies and the idle windows that of dynamic
+energies; simulated campaigns with known truth are covered as claimed
+(tests/benchmarks/coverage_of_intervals.py). Source of the design: Box, Hunter and Hunter,
+Statistics for Experimenters, 2nd edition, chapter 4.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from bacmac.host.arith.network import ConvOp
+from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.device.board import Board
+from bacmac.host.device.registry import open_board
+from bacmac.host.errors import MismatchError, RailError
+from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.runtime.evaluate import Evaluation, evaluate
+from bacmac.host.runtime.session import Session
+from bacmac.overlays.fairness import LedgerRow, fairness_ledger
+from bacmac.power.analysis import RailResult, analyse
+from bacmac.power.checks import Check, check_records
+from bacmac.power.coefficients import Coefficient
+from bacmac.power.emulated import EmulatedRails
+from bacmac.power.rails import RailSource
+from bacmac.power.runs import (
+    ARMS,
+    Arm,
+    ArmName,
+    ComparePlan,
+    Progress,
+    RunRecord,
+    RunSpec,
+    block_orders,
+    measure_run,
+)
+from bacmac.power.sources import open_rails
+from bacmac.power.statistics import Verdict
+
+PRIMARY_RAILS = ("12V", "INT")
+"""The rail of the headline is the first of these that was read: 12V has the finer sensor."""
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """What one arm was, and how often it was right.
+
+    Attributes:
+        overlay, overlay_sha256: what was loaded.
+        product, scheme: of the overlay.
+        clock_hz: read back before the runs.
+        model, model_path, model_sha256, model_bytes: the packed file.
+        weight_bits: bits of a weight code, largest over the layers.
+        sparsity: share of zero weights.
+        n_images: images classified; n_correct of them right, None without labels.
+        cycles, products_done, products_skipped: of one inference, by the device's counters.
+    """
+
+    overlay: str
+    overlay_sha256: str
+    product: str
+    scheme: str
+    clock_hz: float
+    model: str
+    model_path: str
+    model_sha256: str
+    model_bytes: int
+    weight_bits: int
+    sparsity: float
+    n_images: int
+    n_correct: int | None
+    cycles: float
+    products_done: float
+    products_skipped: float
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of images classified right, None without labels."""
+        return None if self.n_correct is None else self.n_correct / self.n_images
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The answer, and all it rests on.
+
+    Attributes:
+        emulated: whether any part of it, accelerator or rails, is a model.
+        plan: what was asked for.
+        guard_s: the guard that was used.
+        orders: order of the arms in each block.
+        bac, mac: the two arms.
+        rails: what each rail says.
+        primary: name of the headline's rail.
+        ledger: what else differs between the arms; `a` is BAC, `b` is MAC.
+        checks: what was checked about the data.
+        records: every run.
+        coefficients: of the emulated power model, empty where rails were measured.
+        provenance: versions and words, for the report.
+    """
+
+    emulated: bool
+    plan: ComparePlan
+    guard_s: float
+    orders: tuple[tuple[ArmName, ArmName], ...]
+    bac: ArmSummary
+    mac: ArmSummary
+    rails: tuple[RailResult, ...]
+    primary: str
+    ledger: tuple[LedgerRow, ...]
+    checks: tuple[Check, ...]
+    records: tuple[RunRecord, ...]
+    coefficients: tuple[Coefficient, ...]
+    provenance: Mapping[str, str]
+
+    @property
+    def primary_result(self) -> RailResult:
+        """What the headline's rail says."""
+        return next(rail for rail in self.rails if rail.info.name == self.primary)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What may be said of BAC's dynamic energy on the headline's rail."""
+        dynamic = self.primary_result.dynamic
+        return dynamic.verdict if dynamic else "not resolvable"
+
+    @property
+    def headline(self) -> str:
+        """The answer in one or two sentences; says so where it is emulated."""
+        rail, blocks = self.primary_result, self.plan.blocks
+        origin = "EMULATED, an estimate by a model. " if self.emulated else ""
+        on = f"dynamic energy per inference on {self.primary}"
+        could = (
+            ""
+            if rail.dynamic_smallest is None
+            else f" This rail and {blocks} blocks could have shown a difference of "
+            f"{rail.dynamic_smallest:.1%} or more."
+        )
+        if rail.dynamic is None:
+            return f"{origin}Not resolvable: {rail.dynamic_reason}.{could}"
+        r = rail.dynamic
+        ratio = f"E_MAC / E_BAC = {r.ratio:.3f} (95 % interval {r.low:.3f} to {r.high:.3f})"
+        said = {
+            "lower": f"BAC takes less: {ratio}, {on}.",
+            "higher": f"BAC takes more: {ratio}, {on}.",
+            "not resolvable": f"Not resolvable: {ratio}, {on}.{could}",
+        }[r.verdict]
+        return origin + said
+
+
+def compare(
+    plan: ComparePlan, *, board: Board | None = None, progress: Progress | None = None
+) -> Comparison:
+    """Carry out a comparison.
+
+    Args:
+        plan: what to do.
+        board: where; opened by the plan's word (and closed) unless given.
+        progress: told what is being done.
+
+    Raises:
+        MismatchError: the images do not fit a model, or the models do not take the same images.
+        CompileError: an overlay cannot run its model.
+        DeviceError: the device failed.
+        RailError: a rail cannot be read or holds too few samples.
+    """
+    _check_images(plan)
+    if board is not None:
+        return _compare_on(plan, board, progress)
+    board = open_board(plan.device)
+    try:
+        return _compare_on(plan, board, progress)
+    finally:
+        board.close()
+
+
+def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> Comparison:
+    rails = open_rails(plan.rails, board, seed=plan.seed)
+    guard_s = _guard_s(plan, rails)
+    evaluations = {name: _evaluate(plan.arm(name), plan, board, progress) for name in ARMS}
+    passes = _passes(plan, board)
+    orders = block_orders(plan.blocks, plan.seed)
+    records = []
+    for block, order in enumerate(orders):
+        for position, name in enumerate(order):
+            if progress is not None:
+                progress("runs", len(records), 2 * plan.blocks)
+            warm_up, run, n_images = passes[name]
+            spec = RunSpec(
+                block, position, name, n_images, warm_up, run, _sampler_seed(plan, len(records))
+            )
+            records.append(measure_run(plan, spec, board, rails, guard_s))
+    if progress is not None:
+        progress("runs", len(records), 2 * plan.blocks)
+    results = analyse(records)
+    bac, mac = (_summary(plan.arm(n), n, evaluations[n], records) for n in ARMS)
+    emulated = rails.emulated or board.provenance != "board"
+    names = [result.info.name for result in results]
+    return Comparison(
+        emulated,
+        plan,
+        guard_s,
+        orders,
+        bac,
+        mac,
+        results,
+        next((name for name in PRIMARY_RAILS if name in names), names[0]),
+        (*fairness_ledger(plan.bac.overlay, plan.mac.overlay), *_model_rows(plan)),
+        check_records(records, results),
+        tuple(records),
+        rails.coefficients.table() if isinstance(rails, EmulatedRails) else (),
+        _provenance(rails, board),
+    )
+
+
+def _check_images(plan: ComparePlan) -> None:
+    """Both arms classify the same images; energies of different inputs do not compare."""
+    found = tuple(plan.images.images.shape[1:])
+    for name in ARMS:
+        packed = plan.arm(name).model
+        if packed.model.input_shape != found:
+            raise MismatchError(
+                packed.path,
+                "input shape",
+                found=str(packed.model.input_shape),
+                expected=f"{found}, that of {plan.images.source}",
+            )
+    if len(plan.images.images) == 0:
+        raise MismatchError(plan.images.source, "images", found="none", expected="1 or more")
+
+
+def _guard_s(plan: ComparePlan, rails: RailSource) -> float:
+    """At least the plan's, and 1.1 refreshes of the slowest rail: older readings are not the run's.
+
+    Raises:
+        RailError: that leaves less than half of a run.
+    """
+    slowest_ns = max(
+        (i.update_period_ns or 0 for i in rails.rails() if i.name in (plan.rail_names or i.name)),
+        default=0,
+    )
+    guard_s = max(plan.guard_s, 1.1e-9 * slowest_ns)
+    if guard_s > plan.run_s / 2:
+        raise RailError(
+            f"a rail is refreshed every {slowest_ns * 1e-9:.3g} s, so a run of {plan.run_s:g} s "
+            "is too short: give it a longer run"
+        )
+    return guard_s
+
+
+def _sampler_seed(plan: ComparePlan, run: int) -> int:
+    return int(np.random.SeedSequence([plan.seed, run]).generate_state(1)[0])
+
+
+def _evaluate(arm: Arm, plan: ComparePlan, board: Board, progress: Progress | None) -> Evaluation:
+    with Session(board, arm.overlay, arm.model.model) as session:
+        return evaluate(session, arm.model.model, plan.images, progress)
+
+
+def _passes(plan: ComparePlan, board: Board) -> dict[ArmName, tuple[int, int, int]]:
+    """Passes of warm-up and run, and images of a pass, the same in both arms, for each arm.
+
+    Sized from the time of one pass on the device, so that every run of an arm does equal work.
+    """
+    n_images = min(plan.batch_images, len(plan.images.images))
+    for name in ARMS:
+        with Session(board, plan.arm(name).overlay, plan.arm(name).model.model) as session:
+            n_images = min(n_images, session.batch_size)
+    images = plan.images.images[:n_images]
+    passes = {}
+    for name in ARMS:
+        arm = plan.arm(name)
+        with Session(board, arm.overlay, arm.model.model, batch_size=n_images) as session:
+            one_pass_s = session.repeat(images, 1).window.duration_s
+        warm_up = round(plan.warm_up_s / one_pass_s)
+        passes[name] = (warm_up, max(1, round(plan.run_s / one_pass_s)), n_images)
+    return passes
+
+
+def _summary(
+    arm: Arm, name: ArmName, evaluation: Evaluation, records: list[RunRecord]
+) -> ArmSummary:
+    manifest, packed = arm.overlay.manifest, arm.model
+    record = next(r for r in records if r.arm == name)
+    n = record.n_inferences
+    return ArmSummary(
+        manifest.name,
+        arm.overlay.sha256,
+        manifest.product,
+        manifest.scheme,
+        record.clock_hz,
+        packed.model.name,
+        packed.path,
+        packed.sha256,
+        packed.n_bytes,
+        _weight_bits(packed.model),
+        _sparsity(packed.model),
+        evaluation.n_images,
+        evaluation.n_correct,
+        record.counters.cycles / n,
+        record.counters.products_done / n,
+        record.counters.products_skipped / n,
+    )
+
+
+def _model_rows(plan: ComparePlan) -> tuple[LedgerRow, ...]:
+    """Ledger rows of the two packed models."""
+    bac, mac = plan.bac.model.model, plan.mac.model.model
+    rows = (
+        ("model: layers and shapes", _structure(bac), _structure(mac)),
+        ("model: schemes", _schemes(bac), _schemes(mac)),
+        ("model: weight bits", f"{_weight_bits(bac)}", f"{_weight_bits(mac)}"),
+        ("model: activation bits", _activation_bits(bac), _activation_bits(mac)),
+        ("model: zero weights", f"{_sparsity(bac):.1%}", f"{_sparsity(mac):.1%}"),
+    )
+    notes = {
+        "model: weight bits": "fewer bits save weight memory and traffic whatever the product is",
+        "model: zero weights": "zero weights save energy in either arm",
+    }
+    arithmetic = ("model: schemes",)
+    return tuple(
+        LedgerRow(
+            item,
+            a,
+            b,
+            "same" if a == b else "arithmetic" if item in arithmetic else "confound",
+            notes.get(item, ""),
+        )
+        for item, a, b in rows
+    )
+
+
+def _structure(model: QuantizedModel) -> str:
+    weights = sum(
+        layer.op.levels.size
+        for layer in model.layers
+        if isinstance(layer.op, ConvOp) and layer.has_weights
+    )
+    return f"{len(model.layers)} layers, {weights:,} weights"
+
+
+def _schemes(model: QuantizedModel) -> str:
+    return ", ".join(sorted({layer.scheme for layer in model.layers if layer.has_weights}))
+
+
+def _weight_bits(model: QuantizedModel) -> int:
+    return max((SCHEMES[x.scheme].bits for x in model.layers if x.has_weights), default=0)
+
+
+def _activation_bits(model: QuantizedModel) -> str:
+    formats = [model.input_format, *(layer.output for layer in model.layers if layer.output)]
+    return ", ".join(str(bits) for bits in sorted({f.bits for f in formats}))
+
+
+def _sparsity(model: QuantizedModel) -> float:
+    levels = [
+        layer.op.levels
+        for layer in model.layers
+        if isinstance(layer.op, ConvOp) and layer.has_weights
+    ]
+    n = sum(array.size for array in levels)
+    return 1.0 - sum(np.count_nonzero(array) for array in levels) / n if n else 0.0
+
+
+def _provenance(rails: RailSource, board: Board) -> dict[str, str]:
+    try:
+        own = version("bacmac")
+    except PackageNotFoundError:
+        own = "not installed"
+    return {
+        "device": f"{board.word} ({board.provenance})",
+        "rails": f"{rails.word} ({'emulated' if rails.emulated else 'measured'})",
+        "bacmac": own,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "machine": f"{platform.system()} {platform.machine()}",
+    }

@@ -1,0 +1,225 @@
+"""One run of a comparison, and the plan that says which runs there are.
+
+A run is `load overlay, settle, idle, warm up, run, idle`: each run carries its own idle bracket,
+measured with its own overlay loaded and clocked. What comes out is one pure record; every energy
+is computed from records alone, so that they can be stored and analysed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from bacmac.host.device.board import Board, Provenance
+from bacmac.host.errors import InputError
+from bacmac.host.importers.images import ImageSet
+from bacmac.host.manifest.overlay import Overlay
+from bacmac.host.pack.file import PackedModel
+from bacmac.host.runtime.results import Counters, Window
+from bacmac.host.runtime.session import Session
+from bacmac.power.rails import RailSource
+from bacmac.power.sampler import PowerTrace, Sampler
+
+ArmName = Literal["bac", "mac"]
+ARMS: tuple[ArmName, ArmName] = ("bac", "mac")
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, how much there is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One of the two accelerators compared: an overlay and the packed model it runs."""
+
+    overlay: Overlay
+    model: PackedModel
+
+
+@dataclass(frozen=True, eq=False)
+class ComparePlan:
+    """Everything that decides a comparison before it starts.
+
+    Attributes:
+        bac, mac: the two arms.
+        images: what both classify; accuracy is told where they have labels.
+        blocks: each holds one run of either arm, in random order.
+        run_s: length of a run.
+        idle_s: length of the idle window before and of that after a run.
+        settle_s: after loading an overlay, before the idle window.
+        warm_up_s: of the same work, before the run.
+        guard_s: left out at the start of a run and after its end, while sensors follow; made
+            longer where a rail is slower.
+        seed: of the order, the sampling jitter and the emulated noise.
+        batch_images: images held by the accelerator and repeated during a run.
+        rail_names: rails to sample; none means all.
+        sample_period_s: nominal time between samples.
+        rails: the rails word.
+        device: the device word.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    bac: Arm
+    mac: Arm
+    images: ImageSet
+    blocks: int = 12
+    run_s: float = 10.0
+    idle_s: float = 5.0
+    settle_s: float = 1.0
+    warm_up_s: float = 1.0
+    guard_s: float = 0.5
+    seed: int = 0
+    batch_images: int = 64
+    rail_names: tuple[str, ...] = ()
+    sample_period_s: float = 0.02
+    rails: str = "emulated:"
+    device: str = "functional:"
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("blocks", self.blocks >= 2, self.blocks, "2 or more"),
+            ("run_s", self.run_s > 2 * self.guard_s, self.run_s, "more than twice guard_s"),
+            ("idle_s", self.idle_s > 0, self.idle_s, "above 0"),
+            ("settle_s", self.settle_s >= 0, self.settle_s, "0 or more"),
+            ("warm_up_s", self.warm_up_s >= 0, self.warm_up_s, "0 or more"),
+            ("guard_s", self.guard_s >= 0, self.guard_s, "0 or more"),
+            ("seed", self.seed >= 0, self.seed, "0 or more"),
+            ("batch_images", self.batch_images >= 1, self.batch_images, "1 or more"),
+            ("sample_period_s", self.sample_period_s > 0, self.sample_period_s, "above 0"),
+        )
+        for field, good, value, expected in checks:
+            if not good:
+                raise InputError("comparison plan", field, found=f"{value:g}", expected=expected)
+
+    def arm(self, name: ArmName) -> Arm:
+        """The arm of that name."""
+        return self.bac if name == "bac" else self.mac
+
+
+def block_orders(blocks: int, seed: int) -> tuple[tuple[ArmName, ArmName], ...]:
+    """Order of the two arms in each block: as many with BAC first as not, shuffled."""
+    bac_first = np.arange(blocks) % 2 == 0
+    np.random.default_rng([seed, 0x0BAC]).shuffle(bac_first)
+    return tuple(("bac", "mac") if first else ("mac", "bac") for first in bac_first)
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """All that is kept of one run: enough to compute every energy again.
+
+    Attributes:
+        block: number of the block, from 0.
+        position: 0 or 1, place in the block.
+        arm: which.
+        overlay, overlay_sha256: what was loaded.
+        model_sha256: of the packed file.
+        clock_hz: the accelerator's clock, read back before the run.
+        before, after: idle windows.
+        run: from the first input beat to the last output beat.
+        used: the part of `run` after the guard.
+        counters: work done in `run`.
+        outputs_sha256: of the outputs' bytes.
+        provenance: where the accelerator ran.
+        trace: every sample of every rail, from before `before` to the end of `after`.
+    """
+
+    block: int
+    position: int
+    arm: ArmName
+    overlay: str
+    overlay_sha256: str
+    model_sha256: str
+    clock_hz: float
+    before: Window
+    run: Window
+    used: Window
+    after: Window
+    counters: Counters
+    outputs_sha256: str
+    provenance: Provenance
+    trace: PowerTrace
+
+    @property
+    def n_inferences(self) -> int:
+        """Images worked through during the run."""
+        return self.counters.images
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Place of a run in the plan, images held on chip, and passes made over them."""
+
+    block: int
+    position: int
+    arm: ArmName
+    n_images: int
+    warm_up_passes: int
+    passes: int
+    sampler_seed: int
+
+
+def measure_run(
+    plan: ComparePlan,
+    spec: RunSpec,
+    board: Board,
+    rails: RailSource,
+    guard_s: float,
+) -> RunRecord:
+    """Make one run and record it.
+
+    Raises:
+        RailError: a rail cannot be read.
+        DeviceError: the device failed.
+    """
+    clock, arm = board.clock, plan.arm(spec.arm)
+    images = plan.images.images[: spec.n_images]
+    period_ns = _ns(plan.sample_period_s)
+    sampler = Sampler(rails, clock, plan.rail_names, period_ns, spec.sampler_seed)
+    with Session(board, arm.overlay, arm.model.model, batch_size=spec.n_images) as session:
+        clock.sleep_ns(_ns(max(plan.settle_s, guard_s)))
+        clock_hz = board.clock_hz()
+        sampler.start()
+        try:
+            before = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
+            if spec.warm_up_passes:
+                session.repeat(images, spec.warm_up_passes)
+            result = session.repeat(images, spec.passes)
+            clock.sleep_ns(_ns(guard_s))
+            after = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
+        except BaseException:  # Ctrl-C too: leave no thread that reads sensors
+            sampler.abandon()
+            raise
+        trace = sampler.stop()
+    run = result.window
+    return RunRecord(
+        spec.block,
+        spec.position,
+        spec.arm,
+        arm.overlay.manifest.name,
+        arm.overlay.sha256,
+        arm.model.sha256,
+        clock_hz,
+        before,
+        run,
+        Window(run.start_ns + _ns(guard_s), run.end_ns),
+        after,
+        result.counters,
+        hashlib.sha256(np.ascontiguousarray(result.outputs).tobytes()).hexdigest(),
+        result.provenance,
+        trace,
+    )
+
+
+def _idle(now_ns: Callable[[], int], sleep_ns: Callable[[int], None], idle_s: float) -> Window:
+    start = now_ns()
+    sleep_ns(_ns(idle_s))
+    return Window(start, now_ns())
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)

@@ -1,0 +1,397 @@
+"""The driver: the register protocol, DMA, double buffering and deadlines, written once.
+
+It knows the board only by `bacmac.host.device.board.Board`, so the same code runs on the emulated
+models, on simulated RTL and on hardware. It never waits without a deadline: how long a batch may
+take follows from its cycles, and a device that stays silent is an error that tells its registers,
+after which it is reset, so that the next batch finds it as if nothing had been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bacmac.host.arith.reference import Codes, Outputs
+from bacmac.host.compile.program import Program
+from bacmac.host.device.board import Board, Buffer
+from bacmac.host.errors import DeviceError, DeviceTimeoutError, MismatchError
+from bacmac.host.manifest.overlay import Overlay
+
+CLOCK_TOLERANCE = 1e-3
+DEADLINE_FACTOR = 4
+DEADLINE_FLOOR_NS = 250_000_000
+"""Deadline = 4 x what the cycles say + 0.25 s: room for a host that is busy elsewhere."""
+POLL_NS = 20_000
+MAX_POLL_NS = 20_000_000
+"""While work is due the driver sleeps until it should be over, at most 20 ms at a time."""
+
+IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
+"""Values of STREAM_SELECT."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceBatch:
+    """What came back for one batch.
+
+    Attributes:
+        outputs: (n, C, H, W).
+        cycles: from START to DONE without the cycles spent waiting for the host's streams, so
+            the number is the same on every host.
+        products_done, products_skipped: weight slots.
+        images: passes times images.
+        start_ns: before the first input beat, on the board's clock.
+        end_ns: when the last output beat was seen to be in.
+    """
+
+    outputs: Outputs
+    cycles: int
+    products_done: int
+    products_skipped: int
+    images: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Buffers of one batch in flight: whole DMA transfers in, one out."""
+
+    inputs: tuple[Buffer, ...]
+    output: Buffer
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A batch that runs."""
+
+    slot: _Slot
+    n_images: int
+    passes: int
+    start_ns: int
+
+
+class Driver:
+    """One accelerator on one board. Not for use from more than one thread.
+
+    Args:
+        board: open; it stays the caller's to close.
+        program: what is to run, compiled for the overlay that is to be loaded.
+        batch_size: the most images of one batch.
+    """
+
+    def __init__(self, board: Board, program: Program, batch_size: int) -> None:
+        self._board, self._program, self._batch_size = board, program, batch_size
+        self._overlay: Overlay = program.overlay
+        self._buffers: list[Buffer] = []
+        self._slots: tuple[_Slot, ...] = ()
+        self._loaded = False
+        self._flight: _Flight | None = None
+
+    # ---- open, load, close
+
+    def open(self) -> None:
+        """Configure the board, check what it says of itself, allocate, and load the program.
+
+        Raises:
+            MismatchError: the board runs something other than the overlay.
+            DeviceError: no memory, or a load that fails.
+        """
+        self._board.load_overlay(self._overlay)
+        self._check_identity()
+        self._check_clock()
+        try:
+            self._slots = (self._allocate_slot(), self._allocate_slot())
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop what runs and free every buffer; may be called twice."""
+        try:
+            if self._flight is not None:
+                self.reset()
+        finally:
+            self._slots = ()
+            while self._buffers:
+                self._buffers.pop().free()
+
+    def reset(self) -> None:
+        """Bring accelerator and DMA back to the state after configuration, from any state."""
+        self._flight = None
+        self._loaded = False
+        self._board.reset_dma()
+        self._command("SOFT_RESET")
+
+    # ---- run
+
+    def run(self, batches: Iterable[Codes]) -> Iterator[DeviceBatch]:
+        """Run batches (n, C, H, W) in order, each prepared while the one before it runs.
+
+        On any error, and when the caller stops early, the device is reset; the driver can be
+        used again.
+
+        Raises:
+            DeviceError: the device reports an error.
+            DeviceTimeoutError: it does not report at all.
+        """
+        try:
+            for number, codes in enumerate(batches):
+                slot = self._slots[number % 2]
+                self._fill(slot, codes)
+                done = self._finish() if self._flight is not None else None
+                self._start(slot, len(codes), passes=1)
+                if done is not None:
+                    yield done
+            if self._flight is not None:
+                yield self._finish()
+        finally:
+            if self._flight is not None:
+                self.reset()
+
+    def repeat(self, codes: Codes, passes: int) -> DeviceBatch:
+        """Run one batch `passes` times on the device; the outputs are those of the last pass.
+
+        Raises:
+            DeviceError: as `run`.
+        """
+        try:
+            self._fill(self._slots[0], codes)
+            self._start(self._slots[0], len(codes), passes)
+            return self._finish()
+        finally:
+            if self._flight is not None:
+                self.reset()
+
+    # ---- inside
+
+    def _check_identity(self) -> None:
+        manifest = self._overlay.manifest
+        identity = self._overlay.registers.register("ID").reset
+        for name, expected in (
+            ("ID", identity),
+            ("ABI", manifest.abi),
+            ("BUILD", manifest.build_id),
+        ):
+            found = self._read(name)
+            if found != expected:
+                raise MismatchError(
+                    self._board.word,
+                    f"register {name}",
+                    found=f"{found:#010x}",
+                    expected=f"{expected:#010x} of overlay {manifest.name}",
+                    hint="the device runs another overlay or another build of it",
+                )
+
+    def _check_clock(self) -> None:
+        manifest = self._overlay.manifest
+        found = self._board.clock_hz()
+        if abs(found - manifest.clock_hz) > CLOCK_TOLERANCE * manifest.clock_hz:
+            raise MismatchError(
+                self._board.word,
+                "accelerator clock",
+                found=f"{found / 1e6:.3f} MHz",
+                expected=f"{manifest.clock_hz / 1e6:.3f} MHz of overlay {manifest.name}",
+                hint="no time and no energy can be told at another clock",
+            )
+
+    def _allocate_slot(self) -> _Slot:
+        total = self._batch_size * self._program.input.n_bytes
+        chunk = self._chunk_bytes
+        sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
+        inputs = tuple(self._allocate(size) for size in sizes)
+        return _Slot(inputs, self._allocate(self._batch_size * self._program.output.n_bytes))
+
+    def _allocate(self, n_bytes: int) -> Buffer:
+        buffer = self._board.allocate(n_bytes)
+        self._buffers.append(buffer)
+        return buffer
+
+    @property
+    def _chunk_bytes(self) -> int:
+        """The longest transfer, in whole beats."""
+        manifest = self._overlay.manifest
+        return manifest.max_transfer_bytes // manifest.beat_bytes * manifest.beat_bytes
+
+    def _load(self) -> None:
+        program = self._program
+        self._write("N_DESCRIPTORS", len(program.descriptors))
+        for select, flag, image in (
+            (PROGRAM, "PROGRAM", program.program_image),
+            (WEIGHTS, "WEIGHTS", program.weight_image),
+            (CONSTANTS, "CONSTANTS", program.constant_image),
+        ):
+            self._write("STREAM_SELECT", select)
+            if image:
+                self._send_image(image)
+            self._wait(lambda flag=flag: self._flag(flag), 0, f"the {flag} image is not taken")  # type: ignore[misc]
+        self._loaded = True
+
+    def _send_image(self, image: bytes) -> None:
+        chunk = min(self._chunk_bytes, len(image))
+        buffer = self._allocate(chunk)
+        try:
+            for start in range(0, len(image), chunk):
+                part = np.frombuffer(image[start : start + chunk], np.uint8)
+                buffer.array[: len(part)] = part
+                buffer.flush()
+                self._send(buffer, len(part))
+                self._wait_sent()
+        except BaseException:
+            self.reset()  # before the buffer goes: a DMA may still read it
+            raise
+        finally:
+            self._buffers.remove(buffer)
+            buffer.free()
+
+    def _fill(self, slot: _Slot, codes: Codes) -> None:
+        """Lay images into a slot's input buffers."""
+        if not 0 < len(codes) <= self._batch_size:
+            raise ValueError(f"a batch of {len(codes)} images; 1 to {self._batch_size} fit")
+        rows = np.empty((len(codes), self._program.input.n_bytes), np.uint8)
+        self._program.input.pack(codes, rows)
+        flat, start = rows.reshape(-1), 0
+        for buffer in slot.inputs:
+            part = flat[start : start + len(buffer.array)]
+            if not len(part):
+                return
+            buffer.array[: len(part)] = part
+            buffer.flush()
+            start += len(part)
+
+    def _start(self, slot: _Slot, n_images: int, passes: int) -> None:
+        if not self._loaded:
+            self._load()
+        self._write("STREAM_SELECT", IMAGES)
+        self._write("N_IMAGES", n_images)
+        self._write("REPEAT", passes)
+        self._flight = _Flight(slot, n_images, passes, self._board.clock.now_ns())
+        self._board.start_receive(slot.output, n_images * self._program.output.n_bytes)
+        self._command("START", "CLEAR_COUNTERS")
+        left = n_images * self._program.input.n_bytes
+        for buffer in slot.inputs:
+            n_bytes = min(left, len(buffer.array))
+            self._send(buffer, n_bytes)
+            left -= n_bytes
+            if not left:
+                return
+            self._wait_sent()
+
+    def _finish(self) -> DeviceBatch:
+        flight = self._flight
+        assert flight is not None
+        program = self._program
+        work = program.batch_work(flight.n_images, flight.passes)
+        expected_ns = round(work.cycles * 1e9 / self._overlay.manifest.clock_hz)
+        elapsed_ns = self._board.clock.now_ns() - flight.start_ns
+        self._wait(
+            lambda: self._receive_idle() and self._flag("DONE"),
+            expected_ns,
+            f"a batch of {flight.n_images} images, {flight.passes} passes, does not end",
+            elapsed_ns,
+        )
+        end_ns = self._board.clock.now_ns()
+        slot = flight.slot
+        slot.output.invalidate()
+        data = slot.output.array[: flight.n_images * program.output.n_bytes]
+        stalls = self._counter("STALL_IN_CYCLES") + self._counter("STALL_OUT_CYCLES")
+        batch = DeviceBatch(
+            program.output.unpack(data.reshape(flight.n_images, -1)),
+            self._counter("CYCLES") - stalls,
+            self._counter("PRODUCTS"),
+            self._counter("SKIPPED"),
+            self._counter("IMAGES"),
+            flight.start_ns,
+            end_ns,
+        )
+        self._flight = None
+        return batch
+
+    def _send(self, buffer: Buffer, n_bytes: int) -> None:
+        self._board.start_send(buffer, n_bytes)
+
+    def _wait_sent(self) -> None:
+        self._wait(lambda: self._board.send_state().idle, 0, "a transfer to the device hangs")
+
+    def _receive_idle(self) -> bool:
+        return self._board.receive_state().idle
+
+    def _wait(
+        self, done: Callable[[], bool], expected_ns: int, what: str, elapsed_ns: int = 0
+    ) -> None:
+        """Poll until done; before the time it should take is over, sleep rather than poll.
+
+        Raises:
+            DeviceError: the accelerator or the DMA reports an error.
+            DeviceTimeoutError: the deadline passed.
+        """
+        clock = self._board.clock
+        start_ns = clock.now_ns() - elapsed_ns
+        due_ns = start_ns + expected_ns
+        deadline_ns = start_ns + DEADLINE_FACTOR * expected_ns + DEADLINE_FLOOR_NS
+        pause_ns = POLL_NS
+        while not done():
+            self._raise_errors(what)
+            now_ns = clock.now_ns()
+            if now_ns >= deadline_ns:
+                message = f"{what} within {(now_ns - start_ns) * 1e-9:.3f} s: {self.state()}"
+                self.reset()
+                raise DeviceTimeoutError(f"{self._board.word} {message}; it was reset")
+            if now_ns < due_ns:
+                clock.sleep_ns(min(due_ns - now_ns, MAX_POLL_NS))
+            else:
+                clock.sleep_ns(pause_ns)
+                pause_ns = min(2 * pause_ns, MAX_POLL_NS)
+
+    def _raise_errors(self, what: str) -> None:
+        failed = [
+            f"DMA {name} failed: {state.error}"
+            for name, state in (
+                ("send", self._board.send_state()),
+                ("receive", self._board.receive_state()),
+            )
+            if state.error
+        ]
+        if self._flag("ERROR"):
+            failed.append("the accelerator stopped")
+        if failed:
+            message = f"{what}: {', '.join(failed)}: {self.state()}"
+            self.reset()
+            raise DeviceError(f"{self._board.word} {message}; it was reset")
+
+    def state(self) -> str:
+        """STATUS decoded, and what else tells what the device is doing, in one line."""
+        register = self._overlay.registers.register("STATUS")
+        value = self._read("STATUS")
+        fields = " ".join(
+            f"{field.name}={(value & field.mask) >> field.lsb}" for field in register.fields
+        )
+        return (
+            f"STATUS {value:#010x} {fields}, ERROR_INFO {self._read('ERROR_INFO')}, "
+            f"STREAM_SELECT {self._read('STREAM_SELECT')}, "
+            f"send {'idle' if self._board.send_state().idle else 'busy'}, "
+            f"receive {'idle' if self._receive_idle() else 'busy'}"
+        )
+
+    # ---- registers by name
+
+    def _read(self, name: str) -> int:
+        return self._board.read_register(self._overlay.registers.register(name).offset)
+
+    def _write(self, name: str, value: int) -> None:
+        self._board.write_register(self._overlay.registers.register(name).offset, value)
+
+    def _flag(self, name: str) -> bool:
+        return bool(
+            self._read("STATUS") & self._overlay.registers.register("STATUS").field(name).mask
+        )
+
+    def _command(self, *names: str) -> None:
+        register = self._overlay.registers.register("CTRL")
+        self._write("CTRL", sum(register.field(name).mask for name in names))
+
+    def _counter(self, name: str) -> int:
+        low = self._read(f"{name}_LO")  # latches the high word
+        return self._read(f"{name}_HI") << 32 | low

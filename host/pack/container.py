@@ -113,8 +113,10 @@ def _tensors(file: str, entries: dict[str, Field], body: bytes) -> dict[str, npt
         place = Field(file, name or "a tensor without a name", entry.value)
         fields = place.record("dtype", "shape", "data_offsets")
         dtype = np.dtype(_DTYPES[fields["dtype"].choice(sorted(_DTYPES))])
-        shape = tuple(side.integer(1, len(body)) for side in fields["shape"].items(0, 8))
-        begin, end = fields["data_offsets"].integers(2, 0, len(body))
+        shape = tuple(side.integer(1, MAX_FILE_BYTES) for side in fields["shape"].items(0, 8))
+        begin, end = fields["data_offsets"].integers(2, 0, MAX_FILE_BYTES)
+        if end > len(body):
+            fields["data_offsets"].refuse(f"an end within the {len(body)} bytes of data")
         # Python's integers: a product of sides cannot wrap around
         need = math.prod(shape) * dtype.itemsize
         if end - begin != need:

@@ -102,19 +102,18 @@ def _read(path: str | Path) -> bytes:
             raise PackedFileError(path, "file", found="a folder", expected=expected)
         if not stat.S_ISREG(status.st_mode):
             raise PackedFileError(path, "file", found="a device or a pipe", expected=expected)
+        if status.st_size > MAX_FILE_BYTES:
+            raise PackedFileError(
+                path,
+                "file",
+                found=f"{status.st_size} bytes",
+                expected=f"at most {MAX_FILE_BYTES}",
+            )
         with Path(path).open("rb") as handle:
-            data = handle.read(MAX_FILE_BYTES + 1)
+            return handle.read(MAX_FILE_BYTES)
     except OSError as error:
         found = f"an error ({error.strerror or error})"
         raise PackedFileError(path, "file", found=found, expected=expected) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise PackedFileError(
-            path,
-            "file",
-            found=f"{max(status.st_size, len(data))} bytes",
-            expected=f"at most {MAX_FILE_BYTES}",
-        )
-    return data
 
 
 def _layer_tensors(layer: QuantizedLayer) -> dict[str, npt.NDArray[Any]]:

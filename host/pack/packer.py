@@ -148,12 +148,18 @@ def unpack_levels(data: Bytes, n: int, scheme: Scheme | str) -> Levels:
     """
     scheme = _scheme(scheme)
     codes = unpack_codes(data, n, scheme.bits, fill=scheme.zero_code)
-    levels = scheme.decode[codes]
-    illegal = levels == NOT_A_CODE
-    if illegal.any():
-        first = int(illegal.argmax())
-        raise ValueError(f"code {int(codes[first])} of weight {first} is illegal in {scheme.name}")
-    return levels.astype(np.int8)
+    levels = np.empty(n, np.int8)
+    for start in range(0, n, BLOCK_CODES):
+        block = codes[start : start + BLOCK_CODES]
+        decoded = scheme.decode[block]
+        illegal = decoded == NOT_A_CODE
+        if illegal.any():
+            at = int(illegal.argmax())
+            raise ValueError(
+                f"code {int(block[at])} of weight {start + at} is illegal in {scheme.name}"
+            )
+        levels[start : start + BLOCK_CODES] = decoded
+    return levels
 
 
 def pack_finn(levels: Levels, bits: int) -> Bytes:

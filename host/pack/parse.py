@@ -34,13 +34,14 @@ VERSION = 1
 STORAGE = "dense"
 
 # Bounds on what a file may declare, far above any network for an embedded accelerator (ResNet-152
-# at 224 x 224: 155 layers, 3.2 million elements a tensor, 1.1e10 products), so that a hostile file
-# cannot make whoever runs it ask for endless memory or time.
+# at 224 x 224: 155 layers, 3.2 million elements a tensor, 1.1e10 products; VGG-19: 1.4e8 weights,
+# 2e10 products), so that a hostile file cannot ask its reader for endless memory or time.
 MAX_LAYERS = 4096
 MAX_SIDE = 1 << 16
 MAX_TENSOR_ELEMENTS = 1 << 24
 MAX_TOTAL_ELEMENTS = 1 << 28
-MAX_PRODUCTS = 1 << 40
+MAX_PRODUCTS = 1 << 37
+MAX_WEIGHTS = 1 << 28
 MAX_KERNEL = 7
 MAX_STRIDE = 4
 MAX_PADDING = 16
@@ -59,6 +60,7 @@ class _Graph:
     ranges: list[tuple[int, int]]
     names: set[str] = field(default_factory=lambda: {INPUT})
     elements: int = 0
+    weights: int = 0
     products: int = 0
 
 
@@ -220,6 +222,9 @@ def _conv(
         residual = fields["residual"].integer(0, index)
     codes = tensors.take(f"layers.{index}.codes", "U8", None)
     n = math.prod(shape)
+    graph.weights += n
+    if graph.weights > MAX_WEIGHTS:
+        fields["weight_shape"].refuse(f"at most {MAX_WEIGHTS}", f"{graph.weights} weights so far")
     try:
         levels = packer.unpack(codes, n, scheme).reshape(shape)
     except ValueError as error:

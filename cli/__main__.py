@@ -1,0 +1,5 @@
+"""`python -m bacmac.cli` is the `bacmac` command."""
+
+from bacmac.cli.main import main
+
+main()

@@ -1,0 +1,68 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from bacmac.host.compile.choose import choose_overlay
+from bacmac.host.importers.images import ImageSet
+from bacmac.host.manifest.overlay import Overlay
+from bacmac.host.model.quantized import QuantizedModel
+from bacmac.overlays.registry import list_overlays, load_overlay
+
+FILE = click.Path(path_type=Path)
+
+images_option = click.option(
+    "--images", required=True, type=FILE, help="Image set (.npz with `images`, perhaps `labels`)."
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(1), help="Use only the first so many images."
+)
+device_option = click.option(
+    "--device", default="functional:", show_default=True, help="Device word."
+)
+batch_option = click.option(
+    "--batch", type=click.IntRange(1), help="Images a batch [default: what the buffers hold]."
+)
+rails_option = click.option(
+    "--rails",
+    "rails_word",
+    default="emulated:",
+    show_default=True,
+    help="Rails word: emulated:, emulated:1s-cache, emulated:coarse, hwmon:, hwmon:/path.",
+)
+overlay_option = click.option(
+    "--overlay", help="Overlay name or manifest [default: the first that can run the model]."
+)
+folders_option = click.option(
+    "--overlay-folder",
+    "folders",
+    multiple=True,
+    type=FILE,
+    help="Where else overlays are looked for; may be given several times.",
+)
+
+
+def resolve_overlay(
+    model: QuantizedModel,
+    name: str | None,
+    folders: tuple[Path, ...],
+    product: str | None = None,
+) -> Overlay:
+    """The overlay that was named, or the first of the known ones that can run the model."""
+    if name is not None:
+        return load_overlay(name, folders)
+    return choose_overlay(model, list_overlays(folders), product=product)
+
+
+def first_images(image_set: ImageSet, limit: int | None) -> ImageSet:
+    """The first `limit` images with their labels, or all of them."""
+    labels = image_set.labels
+    return replace(
+        image_set,
+        images=image_set.images[:limit],
+        labels=None if labels is None else labels[:limit],
+    )

@@ -1,0 +1,138 @@
+"""`bacmac doctor`: what is installed, what can be opened, what to do next."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bacmac.cli.output import json_option, print_json, print_table
+from bacmac.host.device.clock import RealClock
+from bacmac.host.device.registry import open_board
+from bacmac.host.errors import BacmacError
+from bacmac.host.files import write_text
+from bacmac.overlays.check import check_overlay
+from bacmac.overlays.registry import list_overlays, overlay_folder
+from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
+
+Level = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination; `next` says what to do, or is empty."""
+
+    level: Level
+    subject: str
+    found: str
+    next: str = ""
+
+
+EXTRAS = {
+    "onnx": ("onnx", "reading .onnx models"),
+    "report": ("matplotlib", "HTML reports with plots"),
+    "report ": ("jinja2", "HTML reports with plots"),
+}
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what is installed, what can be opened, and what to do next.
+
+    Exit status 0 when the emulated board works; 1 when it does not.
+    """
+    findings = [
+        *_software(),
+        *_devices(),
+        *_overlays(),
+        *_rails(),
+        _writable(),
+    ]
+    healthy = not any(finding.level == "problem" for finding in findings)
+    if as_json:
+        print_json({"healthy": healthy, "findings": [asdict(finding) for finding in findings]})
+    else:
+        print_table(
+            ["", "what", "found", "next"],
+            [(finding.level, finding.subject, finding.found, finding.next) for finding in findings],
+        )
+    if not healthy:
+        raise SystemExit(1)
+
+
+def _software() -> list[Finding]:
+    core = ", ".join(
+        f"{name} {metadata.version(name)}" for name in ("numpy", "click", "rich", "safetensors")
+    )
+    findings = [
+        Finding("ok", "bacmac", metadata.version("bacmac")),
+        Finding("ok", "Python", f"{platform.python_version()} on {platform.machine()}"),
+        Finding("ok", "core", core),
+    ]
+    for extra, (package, purpose) in EXTRAS.items():
+        name = extra.strip()
+        try:
+            version = metadata.version(package)
+            findings.append(Finding("ok", f"extra {name}", f"{package} {version}"))
+        except metadata.PackageNotFoundError:
+            findings.append(
+                Finding(
+                    "note",
+                    f"extra {name}",
+                    f"{package} is not installed",
+                    f"for {purpose}: pip install 'bacmac[{name}]'",
+                )
+            )
+    return findings
+
+
+def _devices() -> list[Finding]:
+    findings = []
+    for word in ("functional:", "reference:"):
+        try:
+            open_board(word).close()
+        except BacmacError as error:
+            findings.append(Finding("problem", f"device {word}", str(error)))
+        else:
+            findings.append(Finding("ok", f"device {word}", "opens (emulated)"))
+    return findings
+
+
+def _overlays() -> list[Finding]:
+    findings = []
+    for overlay in list_overlays():
+        checked = check_overlay(overlay, overlay_folder(overlay))
+        errors = [finding.text for finding in checked if finding.level == "error"]
+        notes = [f.text for f in checked if f.level == "warning" or f.subject == "bitstream"]
+        subject = f"overlay {overlay.manifest.name}"
+        if errors:
+            findings.append(Finding("problem", subject, errors[0], "bacmac overlay check"))
+        elif notes:
+            findings.append(Finding("note", subject, notes[0]))
+        else:
+            findings.append(Finding("ok", subject, "complete"))
+    return findings
+
+
+def _rails() -> list[Finding]:
+    try:
+        rails = HwmonRails(RealClock(), DEFAULT_ROOT).rails()
+    except BacmacError as error:
+        return [Finding("note", "power rails", str(error), "off the board: --rails emulated:")]
+    return [Finding("ok", "power rails", ", ".join(rail.name for rail in rails))]
+
+
+def _writable() -> Finding:
+    probe = Path(".bacmac-doctor")
+    try:
+        write_text(probe, "")
+        probe.unlink()
+    except (BacmacError, OSError) as error:
+        return Finding("note", "this folder", str(error), "run where results can be written")
+    return Finding("ok", "this folder", f"writable; Python at {sys.executable}")

@@ -1,0 +1,89 @@
+"""The `bacmac` command: find the subcommand, and turn errors into exit codes in one place."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+# The engine's matrix products are small: a second BLAS thread only makes the first one wait.
+# It must be said before NumPy is imported; a user's own setting is kept.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import click
+
+from bacmac.host.errors import BacmacError
+
+COMMANDS = {
+    "pack": "Quantize, prune and pack a float model.",
+    "inspect": "Show what a packed model holds, layer by layer.",
+    "run": "Stream images through a device: accuracy, cycles, counters.",
+    "verify": "Run images on two devices and find the first difference.",
+    "compare": "Measure or estimate E_MAC / E_BAC with an interval.",
+    "overlay": "List, show and check accelerator overlays.",
+    "power": "List power rails and record them.",
+    "doctor": "Say what is installed, what can be opened, and what to do next.",
+    "demo": "The main job on the shipped example, on the emulated board.",
+}
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells count."""
+
+
+class LazyGroup(click.Group):
+    """Import a subcommand's module only when it is called, so that help is fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the work, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command object; None when there is no such command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"bacmac.cli.{cmd_name}"), cmd_name)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(metadata.version("bacmac"), prog_name="bacmac")
+def bacmac() -> None:
+    """Put a quantized, pruned CNN on an SoC FPGA and find out what bitshifts save.
+
+    Results go to standard output (--json for machines); progress and warnings to standard error.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a check found something, 2 bad input, 130 Ctrl-C.
+
+    A `BacmacError` and a wrong option are one line on standard error. Anything else that escapes
+    is a bug and keeps its traceback.
+    """
+    try:
+        status = bacmac.main(arguments, prog_name="bacmac", standalone_mode=False)
+        # Results still in the buffer can meet a closed pipe: let that happen inside this block.
+        sys.stdout.flush()
+    except BacmacError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = error.exit_code
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path} --help" if error.ctx else "bacmac --help"
+        click.echo(f"Error: {' '.join(error.format_message().split())} (see {where})", err=True)
+        status = 2
+    except click.ClickException as error:
+        click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+        status = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted: nothing was left half written.", err=True)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`): point stdout at nothing so that exit stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)

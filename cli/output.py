@@ -1,0 +1,101 @@
+"""How a command speaks: tables or JSON on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+Advance = Callable[[str, int, int], None]
+"""Called with (what is being done, how many are done, of how many)."""
+
+PIPED_WIDTH = 160
+"""Columns where standard output is a file or a pipe: nothing there should be cut to 80."""
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def print_json(payload: object) -> None:
+    """One JSON document on standard output; NaN and infinity are refused, not printed."""
+    click.echo(json.dumps(payload, indent=2, allow_nan=False))
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str = "",
+    numbers: Sequence[int] = (),
+) -> None:
+    """A table on standard output; columns in `numbers` are aligned right."""
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    for index, header in enumerate(headers):
+        if index in numbers:
+            table.add_column(header, justify="right", no_wrap=True)
+        else:
+            table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(_plain(cell) for cell in row))
+    console().print(table)
+
+
+def console() -> Console:
+    """A console on today's standard output (tests and pipes replace it)."""
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+
+
+@contextmanager
+def progress() -> Iterator[Advance]:
+    """Progress bars on standard error, one for each thing done; silent where that is no terminal.
+
+    Yields:
+        a function to be called with (what, done, total) as often as one likes.
+    """
+    stderr = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=True,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield advance
+
+
+def say(text: str) -> None:
+    """A sentence on standard output, folded to the terminal's width."""
+    console().print(_plain(text))
+
+
+def note(text: str) -> None:
+    """A remark for a person, on standard error."""
+    click.echo(text, err=True)
+
+
+def _plain(cell: object) -> str:
+    # names come from files: brackets in them are not rich's markup
+    return str(cell).replace("[", r"\[")

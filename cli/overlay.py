@@ -1,0 +1,138 @@
+"""`bacmac overlay`: list, show and check accelerator overlays."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.output import json_option, note, print_json, print_table
+from bacmac.host.files import write_bytes
+from bacmac.overlays.check import check_overlay
+from bacmac.overlays.hwh import make_hwh
+from bacmac.overlays.registry import find_manifest, list_overlays, load_overlay
+
+
+@click.group()
+def overlay() -> None:
+    """List, show and check accelerator overlays."""
+
+
+@overlay.command("list")
+@folders_option
+@json_option
+def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
+    """List every overlay that is shipped or lies in a given folder."""
+    manifests = [found.manifest for found in list_overlays(folders)]
+    built = {
+        manifest.name: (
+            find_manifest(manifest.name, folders).parent / manifest.files.bitstream
+        ).is_file()
+        for manifest in manifests
+    }
+    if as_json:
+        print_json(
+            [
+                {**asdict(manifest), "bitstream_present": built[manifest.name]}
+                for manifest in manifests
+            ]
+        )
+        return
+    print_table(
+        ["overlay", "product", "weights", "array", "clock", "bitstream"],
+        [
+            (
+                manifest.name,
+                manifest.product,
+                manifest.scheme,
+                f"{manifest.geometry.inputs}x{manifest.geometry.outputs}",
+                f"{manifest.clock_hz / 1e6:g} MHz",
+                "present" if built[manifest.name] else "none (emulated only)",
+            )
+            for manifest in manifests
+        ],
+    )
+
+
+@overlay.command()
+@click.argument("name")
+@folders_option
+@json_option
+def show(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Show the manifest and the registers of overlay NAME (a name or a manifest's path)."""
+    found = load_overlay(name, folders)
+    manifest = found.manifest
+    if as_json:
+        print_json(
+            {
+                "manifest": asdict(manifest),
+                "registers": asdict(found.registers),
+                "sha256": found.sha256,
+            }
+        )
+        return
+    rows: list[tuple[str, object]] = []
+    for key, value in asdict(manifest).items():
+        if isinstance(value, dict):
+            rows += [(f"{key}.{inner}", _show(inner, part)) for inner, part in value.items()]
+        else:
+            rows.append((key, _show(key, value)))
+    print_table(["field", "value"], [*rows, ("sha256", found.sha256)], title=manifest.name)
+    print_table(
+        ["offset", "register", "access", "fields", "what"],
+        [
+            (
+                f"0x{register.offset:02X}",
+                register.name,
+                register.access,
+                ", ".join(field.name for field in register.fields),
+                register.description,
+            )
+            for register in found.registers.registers
+        ],
+        title=f"{found.registers.name}, {found.registers.size_bytes} bytes",
+    )
+
+
+@overlay.command()
+@click.argument("name")
+@folders_option
+@json_option
+def check(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Check overlay NAME: manifest, register map, bitstream and hand-off file.
+
+    Exit status 2 when anything is wrong; a bitstream that does not exist yet is a note.
+    """
+    found = load_overlay(name, folders)
+    findings = check_overlay(found, find_manifest(name, folders).parent)
+    failed = any(finding.level == "error" for finding in findings)
+    if as_json:
+        print_json(
+            {"overlay": name, "ok": not failed, "findings": [asdict(item) for item in findings]}
+        )
+    else:
+        print_table(
+            ["", "what", "found"],
+            [(finding.level, finding.subject, finding.text) for finding in findings],
+        )
+    if failed:
+        raise SystemExit(2)
+
+
+@overlay.command()
+@click.argument("name")
+@click.option("-o", "--output", required=True, type=FILE, help="The .hwh to write.")
+@folders_option
+def hwh(name: str, output: Path, folders: tuple[Path, ...]) -> None:
+    """Write the hardware hand-off (.hwh) of overlay NAME, for emulation under PYNQ."""
+    data = make_hwh(load_overlay(name, folders))
+    write_bytes(output, data)
+    note(f"{output}: {len(data):,} bytes")
+
+
+def _show(key: str, value: object) -> object:
+    if isinstance(value, int) and key in ("build_id", "accelerator_base", "dma_base"):
+        return f"0x{value:08X}"
+    return f"{value:,.10g}" if isinstance(value, float) else value

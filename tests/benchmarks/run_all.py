@@ -1,0 +1,25 @@
+"""`make bench`: every benchmark in turn; each prints ratios measured in its own run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import runpy  # noqa: E402 - NumPy must not be imported before the line above
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+BENCHMARKS = ("packing_speed", "engine_speed", "accuracy", "coverage_of_intervals")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    for name in sys.argv[1:] or BENCHMARKS:
+        print(f"\n== {name} ==", flush=True)
+        sys.argv = [name]
+        runpy.run_path(str(Path(__file__).with_name(f"{name}.py")), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -31,7 +31,8 @@ def run_reference(network: IntegerNetwork, images: Codes) -> Outputs:
             tensors.append(_convolve(op, x, residual))
         else:
             tensors.append(_pool(op, x, low))
-    outputs: Outputs = tensors[-1].astype(output_dtype(network))
+    outputs = empty_outputs(network, len(images))
+    outputs[...] = tensors[-1]
     return outputs
 
 
@@ -63,12 +64,12 @@ def check_images(network: IntegerNetwork, images: Codes) -> None:
         raise ValueError(f"an image value lies outside {low}..{high}")
 
 
-def output_dtype(network: IntegerNetwork) -> type[np.int32] | type[np.uint8] | type[np.int8]:
-    """The dtype of the network's output: int32 logits, else the stored activations'."""
-    low, high = network.ranges[-1]
+def empty_outputs(network: IntegerNetwork, n: int) -> Outputs:
+    """Memory for n outputs (n, C, H, W), of the dtype that the network's output has."""
+    (low, high), shape = network.ranges[-1], (n, *network.shapes[-1])
     if high > 255:
-        return np.int32
-    return np.int8 if low < 0 else np.uint8
+        return np.empty(shape, np.int32)
+    return np.empty(shape, np.int8) if low < 0 else np.empty(shape, np.uint8)
 
 
 def _convolve(op: ConvOp, x: Wide, residual: Wide | None) -> Wide:

@@ -202,7 +202,8 @@ def _full_shift(ratio: Ratios) -> Integers:
     _, exponent = np.frexp(np.where(ratio > 0, ratio, 2.0**-MAX_SHIFT))
     shift: Integers = MULTIPLIER_BITS - exponent.astype(np.int64)
     shift -= np.rint(ratio * 2.0**shift) > MAX_MULTIPLIER  # 32767.5 and above round to 2**15
-    return np.clip(shift, 0, MAX_SHIFT)
+    clipped: Integers = np.clip(shift, 0, MAX_SHIFT)
+    return clipped
 
 
 def _multiplier(ratio: Ratios, shift: Integers) -> Integers:

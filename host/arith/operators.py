@@ -1,0 +1,273 @@
+"""Each op as calls on a tape: convolution by slab, dense, elementwise; pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.network import ConvOp, PoolOp, Shape
+from bacmac.host.arith.slab import (
+    Array,
+    SlabGeometry,
+    Target,
+    product_columns,
+    slab_matrix,
+    split_point,
+)
+from bacmac.host.arith.tape import Tape, add_requantize, add_store
+
+CHUNK_BYTES = 192 * 1024
+"""Accumulators that are requantized together: they stay in a level 2 cache."""
+MAX_SEGMENTS = 4
+"""A selection of channels in more pieces than this goes through the matrix product."""
+
+Exact = npt.NDArray[np.bool_]
+Kind = Literal["dense", "elementwise", "slab"]
+
+
+def conv_kind(op: ConvOp, shape: Shape) -> Kind:
+    """How a convolution of an input of `shape` is computed."""
+    kernel = op.levels.shape[2:]
+    if kernel == (1, 1) and not any(op.padding) and _segments(op) is not None:
+        return "elementwise"
+    if kernel == shape[1:] and not any(op.padding) and op.groups == 1:
+        return "dense"
+    return "slab"
+
+
+def slab_dtype(op: ConvOp, low: int, high: int) -> str:
+    """float32 where it is exact, in one part or two; else float64."""
+    return "float64" if _split(slab_matrix(op), op, low, high) is None else "float32"
+
+
+def add_slab_conv(
+    tape: Tape,
+    op: ConvOp,
+    input_range: tuple[int, int],
+    exact: Exact,
+    geometry: SlabGeometry,
+    slab: Array,
+    residual: Array | None,
+    targets: Sequence[Target],
+) -> None:
+    """A convolution whose input has been written to `slab`."""
+    matrix = slab_matrix(op)
+    cut = _split(matrix, op, *input_range) or matrix.shape[2]
+    groups, per_group, depth = matrix.shape
+    n_rows = (slab.shape[1] - geometry.kernel[0]) // op.stride[0] + 1
+    c_out, width = groups * per_group, slab.shape[3]
+    columns = product_columns(per_group, depth, width)
+    windows = geometry.windows(slab, n_rows, columns)
+    weights = matrix.astype(slab.dtype)[:, None, None]
+    for rows in _chunks(n_rows, c_out * width * slab.itemsize):
+        shape = (rows.stop - rows.start, c_out, geometry.w_out, geometry.images)
+        acc = tape.scratch("acc", shape, slab.dtype.name)
+        tape.add(
+            np.matmul,
+            weights[..., :cut],
+            windows[:, rows, :, :cut],
+            out=_as_products(acc, groups, columns),
+        )
+        if cut < depth:
+            rest = tape.scratch("rest", shape)
+            tape.add(
+                np.matmul,
+                weights[..., cut:],
+                windows[:, rows, :, cut:],
+                out=_as_products(rest, groups, columns),
+            )
+            total = tape.scratch("total", shape, "float64")
+            tape.add(np.add, acc, rest, out=total, dtype=np.float64)
+            acc = total
+        _add_output(tape, op, acc, exact, residual, rows, targets)
+
+
+def add_dense(
+    tape: Tape,
+    op: ConvOp,
+    input_range: tuple[int, int],
+    exact: Exact,
+    source: Array,
+    residual: Array | None,
+    targets: Sequence[Target],
+) -> None:
+    """A convolution whose kernel is its whole input: one product with source (H, C, W, images)."""
+    matrix = op.levels.transpose(0, 2, 1, 3).reshape(len(op.levels), -1).astype(np.int64)
+    images = source.shape[3]
+    depth = matrix.shape[1]
+    x = source.reshape(depth, images)
+    cut = split_point(
+        np.append(matrix, op.bias[:, None].astype(np.int64), 1),
+        *input_range,
+        np.arange(depth + 1) == depth,
+    )
+    shape = (len(matrix), images)
+    dtype = "float32" if cut == depth + 1 else "float64"
+    acc = tape.scratch("acc", shape, dtype)
+    if cut is None:
+        wide = tape.scratch("wide input", x.shape, "float64")
+        tape.add(np.copyto, wide, x)
+        tape.add(np.matmul, matrix.astype(np.float64), wide, out=acc)
+    elif dtype == "float64":
+        first, second = tape.scratch("first", shape), tape.scratch("rest", shape)
+        tape.add(np.matmul, matrix[:, :cut].astype(np.float32), x[:cut], out=first)
+        tape.add(np.matmul, matrix[:, cut:].astype(np.float32), x[cut:], out=second)
+        tape.add(np.add, first, second, out=acc, dtype=np.float64)
+    else:
+        tape.add(np.matmul, matrix.astype(np.float32), x, out=acc)
+    tape.add(np.add, acc, op.bias[:, None].astype(dtype), out=acc)
+    _add_output(
+        tape, op, acc.reshape(1, len(matrix), 1, images), exact, residual, slice(0, 1), targets
+    )
+
+
+def add_elementwise(
+    tape: Tape,
+    op: ConvOp,
+    exact: Exact,
+    source: Array,
+    residual: Array | None,
+    targets: Sequence[Target],
+) -> None:
+    """A 1x1 convolution in which each output channel reads at most one input channel."""
+    segments = _segments(op)
+    assert segments is not None
+    levels = op.levels.reshape(len(op.levels), -1).sum(1, dtype=np.int64)
+    x = source[:: op.stride[0], :, :: op.stride[1]]
+    n_rows, _, width, images = x.shape
+    # a level times an activation is below 2**15; a large bias needs more than float32 has
+    dtype = "float32" if np.abs(op.bias.astype(np.int64)).max() < 1 << 23 else "float64"
+    for rows in _chunks(n_rows, len(levels) * width * images * np.dtype(dtype).itemsize):
+        acc = tape.scratch("acc", (rows.stop - rows.start, len(levels), width, images), dtype)
+        for first, last, channel in segments:
+            part = acc[:, first:last]
+            if channel is None:
+                tape.add(part.fill, 0)
+            elif (levels[first:last] == 1).all():
+                tape.add(np.copyto, part, x[rows, channel : channel + last - first])
+            else:
+                factor = levels[first:last].astype(dtype).reshape(-1, 1, 1)
+                tape.add(np.multiply, x[rows, channel : channel + last - first], factor, out=part)
+        if op.bias.any():
+            tape.add(np.add, acc, op.bias.astype(dtype).reshape(-1, 1, 1), out=acc)
+        _add_output(tape, op, acc, exact, residual, rows, targets)
+
+
+def add_pool(
+    tape: Tape, op: PoolOp, low: int, exact: Exact, source: Array, targets: Sequence[Target]
+) -> None:
+    """A pool of source (H, C, W, images), `low` its smallest value: first rows, then columns."""
+    height, channels, width, images = source.shape
+    top, left, bottom, right = op.padding
+    join, fill = (np.maximum, low) if op.kind == "max" else (np.add, 0)
+    h_out = (height + top + bottom - op.kernel[0]) // op.stride[0] + 1
+    w_out = (width + left + right - op.kernel[1]) // op.stride[1] + 1
+    by_rows = tape.scratch("pooled rows", (h_out, channels, width, images))
+    _add_taps(tape, join, fill, source, by_rows, 0, op.kernel[0], op.stride[0], top)
+    acc = tape.scratch("acc", (h_out, channels, w_out, images))
+    _add_taps(tape, join, fill, by_rows, acc, 2, op.kernel[1], op.stride[1], left)
+    rows = slice(0, h_out)
+    if op.requantize is None:
+        add_store(tape, acc, rows, targets)
+    else:
+        add_requantize(tape, acc, op.requantize, exact, None, rows, targets)
+
+
+def _add_taps(
+    tape: Tape,
+    join: np.ufunc,
+    fill: int,
+    source: Array,
+    out: Array,
+    axis: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+) -> None:
+    """Reduce windows along one axis; what lies outside the source counts as `fill`."""
+    n_in, n_out = source.shape[axis], out.shape[axis]
+    taps = []
+    for tap in range(kernel):
+        first = max(0, -(-(padding - tap) // stride))
+        last = min(n_out - 1, (n_in - 1 + padding - tap) // stride)
+        if first <= last:
+            start = first * stride + tap - padding
+            taps.append(
+                (
+                    _along(out, axis, slice(first, last + 1)),
+                    _along(source, axis, slice(start, start + (last - first) * stride + 1, stride)),
+                )
+            )
+    if all(view.shape == out.shape for view, _ in taps):
+        tape.add(np.copyto, out, taps[0][1])
+        taps = taps[1:]
+    else:
+        tape.add(out.fill, fill)
+    for view, values in taps:
+        tape.add(join, view, values, out=view)
+
+
+def _along(array: Array, axis: int, index: slice) -> Array:
+    return array[(slice(None),) * axis + (index,)]
+
+
+def _add_output(
+    tape: Tape,
+    op: ConvOp,
+    acc: Array,
+    exact: Exact,
+    residual: Array | None,
+    rows: slice,
+    targets: Sequence[Target],
+) -> None:
+    if op.requantize is None:
+        add_store(tape, acc, rows, targets)
+    else:
+        part = None if residual is None else residual[rows]
+        add_requantize(tape, acc, op.requantize, exact, part, rows, targets)
+
+
+def _as_products(acc: Array, groups: int, columns: int) -> Array:
+    """View acc (rows, C, W, images) as (groups, rows, parts, C / groups, columns)."""
+    rows, channels = acc.shape[:2]
+    split: Array = acc.reshape(rows, groups, channels // groups, -1, columns)
+    return split.transpose(1, 0, 3, 2, 4)
+
+
+def _chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
+    """Even runs of rows of about CHUNK_BYTES."""
+    n_chunks = min(n_rows, max(1, round(n_rows * row_bytes / CHUNK_BYTES)))
+    for chunk in range(n_chunks):
+        yield slice(chunk * n_rows // n_chunks, (chunk + 1) * n_rows // n_chunks)
+
+
+def _split(matrix: npt.NDArray[np.int64], op: ConvOp, low: int, high: int) -> int | None:
+    per_row = matrix.shape[2] // op.levels.shape[2]
+    ones = np.arange(matrix.shape[2]) % per_row == per_row - 1
+    return split_point(matrix, low, high, ones)
+
+
+def _segments(op: ConvOp) -> list[tuple[int, int, int | None]] | None:
+    """Runs of output channels [first, last) that read input channels from a number on, or none.
+
+    None where an output reads two inputs, or the runs are many.
+    """
+    c_out, depth = op.levels.shape[:2]
+    levels = op.levels[:, :, 0, 0]
+    if np.count_nonzero(levels, axis=1).max() > 1:
+        return None
+    alive: Exact = np.count_nonzero(levels, axis=1) > 0
+    offset = np.arange(c_out) // (c_out // op.groups) * depth
+    channels = np.where(alive, (levels != 0).argmax(1) + offset, -1)
+    segments: list[tuple[int, int, int | None]] = []
+    first = 0
+    for channel in range(1, c_out + 1):
+        run = channels[first] + channel - first if alive[first] else -1
+        if channel < c_out and channels[channel] == run:
+            continue
+        segments.append((first, channel, int(channels[first]) if alive[first] else None))
+        first = channel
+    return segments if len(segments) <= MAX_SEGMENTS else None

@@ -1,0 +1,138 @@
+"""The tape: one flat list of NumPy calls on preallocated arrays, made once and run per block.
+
+Everything that depends only on the network (shapes, proofs, views, scale factors) is settled when
+the tape is made; running it is calls alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.network import Requantize
+from bacmac.host.arith.slab import Array, Target
+
+
+class Tape:
+    """Calls in order, and the scratch memory that they share."""
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], object]] = []
+        self._scratch: dict[tuple[str, str], Array] = {}
+
+    def add(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
+        """Append a call."""
+        self._calls.append(partial(function, *args, **kwargs))
+
+    def run(self) -> None:
+        """Make all calls."""
+        for call in self._calls:
+            call()
+
+    def scratch(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> Array:
+        """Memory that is overwritten by the next user of the same name.
+
+        Asking for more than before takes new memory; earlier views keep theirs.
+        """
+        size = prod(shape)
+        held = self._scratch.get((name, dtype))
+        if held is None or held.size < size:
+            held = self._scratch[name, dtype] = np.empty(size, dtype)
+        return held[:size].reshape(shape)
+
+
+def add_store(
+    tape: Tape,
+    values: Array,
+    rows: slice,
+    targets: Sequence[Target],
+    clamp: tuple[int, int] | None = None,
+) -> None:
+    """Write values (rows, C, W, images) to rows of every target, clamped on the way."""
+    if clamp is not None and len(targets) > 1:
+        _add_clip(tape, values, clamp, values)
+        clamp = None
+    for target in targets:
+        out = target.view[rows]
+        source = values[:, :, target.columns]
+        source = source.reshape(len(source), *out.shape[1:3], *source.shape[2:])
+        if clamp is None:
+            tape.add(np.copyto, out, source, casting="unsafe")
+        else:
+            _add_clip(tape, source, clamp, out)
+
+
+def add_requantize(
+    tape: Tape,
+    acc: Array,
+    how: Requantize,
+    exact: npt.NDArray[np.bool_],
+    residual: Array | None,
+    rows: slice,
+    targets: Sequence[Target],
+) -> None:
+    """Requantize accumulators (rows, C, W, images) in place and store them.
+
+    float32 accumulators take float32 for the channels that are proven `exact`, and float64 for
+    the others; float64 accumulators take float64 throughout (`requantize` has the proofs).
+    """
+    wide = acc.dtype == np.float64
+    doubtful = np.flatnonzero(~exact)
+    if doubtful.size and not wide:
+        shape = (acc.shape[0], len(doubtful), *acc.shape[2:])
+        picked = tape.scratch("picked", shape, "float64")
+        tape.add(_pick, acc, doubtful, picked)
+        picked_residual = None
+        if residual is not None:
+            picked_residual = tape.scratch("picked residual", shape, "float64")
+            tape.add(_pick, residual, doubtful, picked_residual)
+        _add_scale(tape, picked, how, doubtful, picked_residual)
+    _add_scale(tape, acc, how, slice(None), residual)
+    if doubtful.size and not wide:
+        tape.add(_put, picked, doubtful, acc)
+    add_store(tape, acc, rows, targets, (how.low, how.high))
+
+
+def _add_scale(
+    tape: Tape, acc: Array, how: Requantize, channels: Any, residual: Array | None
+) -> None:
+    """Turn acc into round(acc * M + residual * R), not yet clamped, in its own precision."""
+    unit = 2.0 ** -how.shift[channels].astype(np.float64)
+    tape.add(np.multiply, acc, _column(how.multiplier[channels] * unit, acc.dtype), out=acc)
+    if residual is None:
+        # float64 meets ties exactly and must break them upwards; float32 is certified with rint
+        if acc.dtype == np.float64:
+            tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
+            tape.add(np.floor, acc, out=acc)
+        else:
+            tape.add(np.rint, acc, out=acc)
+        return
+    assert how.residual_multiplier is not None
+    scale = how.residual_multiplier[channels] * unit
+    scaled = tape.scratch("residual", acc.shape, acc.dtype.name)
+    tape.add(np.multiply, residual, _column(scale, acc.dtype), out=scaled)
+    tape.add(np.add, acc, scaled, out=acc)
+    tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
+    tape.add(np.floor, acc, out=acc)
+
+
+def _add_clip(tape: Tape, values: Array, clamp: tuple[int, int], out: Array) -> None:
+    low, high = (values.dtype.type(bound) for bound in clamp)
+    tape.add(np.clip, values, low, high, out=out, casting="same_kind")
+
+
+def _pick(source: Array, channels: npt.NDArray[np.intp], out: Array) -> None:
+    np.copyto(out, source[:, channels])
+
+
+def _put(source: Array, channels: npt.NDArray[np.intp], out: Array) -> None:
+    out[:, channels] = source
+
+
+def _column(values: Array, dtype: np.dtype[Any]) -> Array:
+    return values.astype(dtype).reshape(-1, 1, 1)

@@ -184,18 +184,17 @@ def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> C
     rails = open_rails(plan.rails, board, seed=plan.seed)
     guard_s = _guard_s(plan, rails)
     evaluations = {name: _evaluate(plan.arm(name), plan, board, progress) for name in ARMS}
-    passes = _passes(plan, board)
+    sessions = _sessions(plan, board)
+    passes = {name: _passes(plan, session) for name, session in sessions.items()}
     orders = block_orders(plan.blocks, plan.seed)
-    records = []
+    records: list[RunRecord] = []
     for block, order in enumerate(orders):
         for position, name in enumerate(order):
             if progress is not None:
                 progress("runs", len(records), 2 * plan.blocks)
-            warm_up, run, n_images = passes[name]
-            spec = RunSpec(
-                block, position, name, n_images, warm_up, run, _sampler_seed(plan, len(records))
-            )
-            records.append(measure_run(plan, spec, board, rails, guard_s))
+            seed = _sampler_seed(plan, len(records))
+            spec = RunSpec(block, position, name, sessions[name].batch_size, *passes[name], seed)
+            records.append(measure_run(plan, spec, sessions[name], rails, guard_s))
     if progress is not None:
         progress("runs", len(records), 2 * plan.blocks)
     results = analyse(records)
@@ -260,27 +259,27 @@ def _sampler_seed(plan: ComparePlan, run: int) -> int:
 
 def _evaluate(arm: Arm, plan: ComparePlan, board: Board, progress: Progress | None) -> Evaluation:
     with Session(board, arm.overlay, arm.model.model) as session:
-        return evaluate(session, arm.model.model, plan.images, progress)
+        return evaluate(session, plan.images, progress)
 
 
-def _passes(plan: ComparePlan, board: Board) -> dict[ArmName, tuple[int, int, int]]:
-    """Passes of warm-up and run, and images of a pass, the same in both arms, for each arm.
+def _sessions(plan: ComparePlan, board: Board) -> dict[ArmName, Session]:
+    """A session of each arm, not entered, both with the same batch."""
 
-    Sized from the time of one pass on the device, so that every run of an arm does equal work.
-    """
-    n_images = min(plan.batch_images, len(plan.images.images))
-    for name in ARMS:
-        with Session(board, plan.arm(name).overlay, plan.arm(name).model.model) as session:
-            n_images = min(n_images, session.batch_size)
-    images = plan.images.images[:n_images]
-    passes = {}
-    for name in ARMS:
+    def session(name: ArmName, batch: int | None) -> Session:
         arm = plan.arm(name)
-        with Session(board, arm.overlay, arm.model.model, batch_size=n_images) as session:
-            one_pass_s = session.repeat(images, 1).window.duration_s
-        warm_up = round(plan.warm_up_s / one_pass_s)
-        passes[name] = (warm_up, max(1, round(plan.run_s / one_pass_s)), n_images)
-    return passes
+        return Session(board, arm.overlay, arm.model.model, batch_size=batch)
+
+    largest = min(session(name, None).batch_size for name in ARMS)
+    batch = min(plan.batch_images, len(plan.images.images), largest)
+    return {name: session(name, batch) for name in ARMS}
+
+
+def _passes(plan: ComparePlan, session: Session) -> tuple[int, int]:
+    """Passes of warm-up and run, from the time of one pass: every run of an arm does equal work."""
+    images = plan.images.images[: session.batch_size]
+    with session:
+        one_pass_s = session.repeat(images, 1).window.duration_s
+    return round(plan.warm_up_s / one_pass_s), max(1, round(plan.run_s / one_pass_s))
 
 
 def _summary(
@@ -365,7 +364,7 @@ def _sparsity(model: QuantizedModel) -> float:
         if isinstance(layer.op, ConvOp) and layer.has_weights
     ]
     n = sum(array.size for array in levels)
-    return 1.0 - sum(np.count_nonzero(array) for array in levels) / n if n else 0.0
+    return 1.0 - sum(int(np.count_nonzero(array)) for array in levels) / n if n else 0.0
 
 
 def _provenance(rails: RailSource, board: Board) -> dict[str, str]:

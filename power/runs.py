@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from bacmac.host.device.board import Board, Provenance
+from bacmac.host.device.board import Provenance
 from bacmac.host.errors import InputError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.manifest.overlay import Overlay
@@ -166,23 +166,30 @@ class RunSpec:
 def measure_run(
     plan: ComparePlan,
     spec: RunSpec,
-    board: Board,
+    session: Session,
     rails: RailSource,
     guard_s: float,
 ) -> RunRecord:
     """Make one run and record it.
 
+    Args:
+        plan: gives lengths, rails and images.
+        spec: which run this is.
+        session: of the spec's arm, not entered: entering loads overlay, program and weights.
+        rails: where to read.
+        guard_s: left out at the start of the run and after its end.
+
     Raises:
         RailError: a rail cannot be read.
         DeviceError: the device failed.
     """
-    clock, arm = board.clock, plan.arm(spec.arm)
+    clock, arm = session.board.clock, plan.arm(spec.arm)
     images = plan.images.images[: spec.n_images]
     period_ns = _ns(plan.sample_period_s)
     sampler = Sampler(rails, clock, plan.rail_names, period_ns, spec.sampler_seed)
-    with Session(board, arm.overlay, arm.model.model, batch_size=spec.n_images) as session:
+    with session:
         clock.sleep_ns(_ns(max(plan.settle_s, guard_s)))
-        clock_hz = board.clock_hz()
+        clock_hz = session.board.clock_hz()
         sampler.start()
         try:
             before = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)

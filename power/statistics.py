@@ -22,6 +22,7 @@ import numpy.typing as npt
 Verdict = Literal["lower", "higher", "not resolvable"]
 """Of the energy of BAC against that of MAC."""
 LEVEL = 0.95
+MAX_HALF_WIDTH = 100.0  # e**100: nothing is known, and it still is a number
 COVERAGE_FACTOR = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval, for Type B terms."""
 
@@ -214,6 +215,7 @@ def estimate_ratio(
     t_half_width = t.high - t.centre
     half_width = math.hypot(t_half_width, COVERAGE_FACTOR * u_quantisation)
     robust = hodges_lehmann(log_ratios)
+    half_width = min(half_width, MAX_HALF_WIDTH)
     low, high = math.exp(t.centre - half_width), math.exp(t.centre + half_width)
     return RatioEstimate(
         tuple(log_ratios),

@@ -58,7 +58,7 @@ def add_slab_conv(
     cut = _split(matrix, op, *input_range) or matrix.shape[2]
     groups, per_group, depth = matrix.shape
     n_rows = (slab.shape[1] - geometry.kernel[0]) // op.stride[0] + 1
-    c_out, width = groups * per_group, slab.shape[3]
+    c_out, width = groups * per_group, geometry.w_out * geometry.images
     columns = product_columns(per_group, depth, width)
     windows = geometry.windows(slab, n_rows, columns)
     weights = matrix.astype(slab.dtype)[:, None, None]

@@ -66,10 +66,16 @@ def check_images(network: IntegerNetwork, images: Codes) -> None:
 
 def empty_outputs(network: IntegerNetwork, n: int) -> Outputs:
     """Memory for n outputs (n, C, H, W), of the dtype that the network's output has."""
-    (low, high), shape = network.ranges[-1], (n, *network.shapes[-1])
+    outputs: Outputs = np.empty((n, *network.shapes[-1]), output_dtype(network))
+    return outputs
+
+
+def output_dtype(network: IntegerNetwork) -> type[np.int32 | np.uint8 | np.int8]:
+    """The dtype of the network's output: int32 logits, else the stored activations'."""
+    low, high = network.ranges[-1]
     if high > 255:
-        return np.empty(shape, np.int32)
-    return np.empty(shape, np.int8) if low < 0 else np.empty(shape, np.uint8)
+        return np.int32
+    return np.int8 if low < 0 else np.uint8
 
 
 def _convolve(op: ConvOp, x: Wide, residual: Wide | None) -> Wide:

@@ -34,10 +34,17 @@ MIN_GROUP_CHANNELS = 4
 
 @dataclass(frozen=True)
 class Target:
-    """Where columns of a tensor are wanted: `view` (rows, channels, n, images) takes [columns]."""
+    """Where a tensor is wanted.
+
+    Attributes:
+        view: (rows, groups, channels, n, images), takes the tensor's [columns].
+        columns: a slice of n columns.
+        shifts: (destination, source) pairs, rows first, to be copied once `view` is written.
+    """
 
     view: Array
     columns: slice
+    shifts: tuple[tuple[Array, Array], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class SlabGeometry:
         kernel, stride, padding: as the op's.
         groups: after narrow groups were taken together.
         w_out: output columns.
+        width: columns of a slab row: the zeros at its end serve the shifted copies as padding.
         images: images in a block.
         dtype: "float32" or "float64".
     """
@@ -59,6 +67,7 @@ class SlabGeometry:
     padding: tuple[int, int, int, int]
     groups: int
     w_out: int
+    width: int
     images: int
     dtype: str
 
@@ -71,18 +80,54 @@ class SlabGeometry:
         """A slab (groups, padded rows, row_depth, columns * images): zeros, and ones."""
         top, _, bottom, _ = self.padding
         rows = self.shape[1] + top + bottom
-        slab = np.zeros((self.groups, rows, self.row_depth, self.w_out * self.images), self.dtype)
+        slab = np.zeros((self.groups, rows, self.row_depth, self.width * self.images), self.dtype)
         slab[:, :, -1] = 1
         return slab
 
+    @property
+    def _shifts(self) -> bool:
+        """Whether one copy holds the whole input, so that the others are that copy, shifted."""
+        return self.stride[1] == 1 and self.padding[1] < self.kernel[1]
+
     def targets(self, slab: Array) -> Iterator[Target]:
         """Where the input must be written; a group's channels are contiguous in the input."""
+        if self._shifts:
+            yield self._shifted_target(slab)
+        else:
+            yield from self._column_targets(slab)
+
+    def _shifted_target(self, slab: Array) -> Target:
+        """The whole copy, and each other one as long runs that ignore where channels end.
+
+        A channel's row ends in at least max(left, right) columns of zeros, so a run that crosses
+        into the next channel reads the zeros that padding wants there.
+        """
+        channels, height, width = self.shape
+        top, left = self.padding[:2]
+        depth = channels // self.groups
+        run = depth * self.width * self.images
+        flat = slab.reshape(self.groups, slab.shape[1], -1)[:, top : top + height]
+        flat = flat.transpose(1, 0, 2)
+        whole = flat[:, :, left * run : (left + 1) * run]
+        shifts = []
+        for q in range(self.kernel[1]):
+            offset = (q - left) * self.images
+            copy = flat[:, :, q * run : (q + 1) * run]
+            if offset < 0:
+                shifts.append((copy[:, :, -offset:], whole[:, :, :offset]))
+            elif offset > 0:
+                shifts.append((copy[:, :, :-offset], whole[:, :, offset:]))
+        view = whole.reshape(height, self.groups, depth, self.width, self.images)
+        return Target(view[:, :, :, :width], slice(None), tuple(shifts))
+
+    def _column_targets(self, slab: Array) -> Iterator[Target]:
+        """Every copy by itself, thinned by the stride."""
         channels, height, width = self.shape
         top, left = self.padding[:2]
         stride = self.stride[1]
         depth = channels // self.groups
         planes = slab[:, top : top + height].reshape(
-            self.groups, height, self.row_depth, self.w_out, self.images
+            self.groups, height, self.row_depth, self.width, self.images
         )
         for q in range(self.kernel[1]):
             first = max(0, -(-(left - q) // stride))
@@ -96,17 +141,14 @@ class SlabGeometry:
 
     def home(self, slab: Array) -> Array | None:
         """The copy that is the whole input, (H, C, W, images), or None where there is none."""
-        channels, height, width = self.shape
-        top, left = self.padding[:2]
-        if self.groups > 1 or self.stride[1] > 1 or left >= self.kernel[1] or self.w_out < width:
+        if self.groups > 1 or not self._shifts:
             return None
-        plane = slab[0, top : top + height, left * channels : (left + 1) * channels]
-        return plane.reshape(height, channels, self.w_out, self.images)[:, :, :width]
+        return self._shifted_target(slab).view[:, 0]
 
     def windows(self, slab: Array, n_rows: int, columns: int) -> Array:
         """The im2col matrices (groups, n_rows, parts, K, columns), a view."""
         by_group, by_row, by_depth, by_column = slab.strides
-        parts = slab.shape[3] // columns
+        parts = self.w_out * self.images // columns
         depth = self.kernel[0] * self.row_depth
         return as_strided(
             slab,
@@ -127,13 +169,16 @@ def merged_groups(op: ConvOp) -> int:
 
 def slab_geometry(op: ConvOp, shape: Shape, images: int, dtype: str) -> SlabGeometry:
     """The slab for an op on an input of `shape`."""
+    w_out = output_shape(op, shape)[2]
+    padded = shape[2] + max(op.padding[1], op.padding[3])
     return SlabGeometry(
         shape,
         (op.levels.shape[2], op.levels.shape[3]),
         op.stride,
         op.padding,
         merged_groups(op),
-        output_shape(op, shape)[2],
+        w_out,
+        max(w_out, padded) if op.stride[1] == 1 else w_out,
         images,
         dtype,
     )
@@ -167,7 +212,7 @@ def split_point(
         ones: bool (K,), rows of the input that hold 1 instead of activations.
     """
     at_low, at_high = np.where(ones, 0, low), np.where(ones, 1, high)
-    depth = matrix.shape[-1]
+    depth: int = matrix.shape[-1]
 
     def exact(part: slice) -> bool:
         one = matrix[..., part] * at_low[part]
@@ -178,7 +223,7 @@ def split_point(
 
     if exact(slice(depth)):
         return depth
-    half = depth // 2
+    half: int = depth // 2
     return half if exact(slice(half)) and exact(slice(half, depth)) else None
 
 

@@ -65,6 +65,8 @@ def add_store(
             tape.add(np.copyto, out, source, casting="unsafe")
         else:
             _add_clip(tape, source, clamp, out)
+        for shifted, whole in target.shifts:
+            tape.add(np.copyto, shifted[rows], whole[rows])
 
 
 def add_requantize(

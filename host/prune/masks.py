@@ -106,10 +106,8 @@ def exponent_bins(
     """
     safe = np.where(scale > 0, scale, 1.0).reshape(-1, *[1] * (weight.ndim - 1))
     ratio = np.abs(weight) / safe
-    above = np.ceil(np.log2(np.maximum(ratio, 0.5) / 1.5)) + 1.0
-    bins: npt.NDArray[np.int64] = np.where(ratio <= 0.5, 0, np.maximum(above, 0) + 1).astype(
-        np.int64
-    )
+    exponent = np.maximum(np.ceil(np.log2(np.maximum(ratio, 0.5) / 1.5)), 0.0)
+    bins: npt.NDArray[np.int64] = np.where(ratio <= 0.5, 0, exponent + 1).astype(np.int64)
     return bins
 
 

@@ -13,6 +13,8 @@ Levels = npt.NDArray[np.int8]
 SCALE_FACTORS = np.concatenate([[1.0], np.geomspace(0.2, 1.6, 95)])
 """Candidates, times the scale that puts the largest weight on the largest level. Above 1 serves
 power-of-two levels, whose largest may stand for weights beyond it."""
+FINE_FACTORS = np.linspace(0.98, 1.02, 25)
+"""Candidates around the best of those, which are 2.2 % apart."""
 LLOYD_STEPS = 12
 
 
@@ -35,7 +37,7 @@ def squared_error(weights: Float, scale: Float, scheme: Scheme) -> Float:
 def search_scales(weights: Float, scheme: Scheme) -> Float:
     """Scale (C,) of least squared error for weights (C, K); 0 for a channel of zeros.
 
-    The best of 96 candidates, then Lloyd's alternation (1982, "Least squares quantization in
+    The best of 96 candidates, then of 25 around it, then Lloyd's alternation (1982, "Least squares quantization in
     PCM"): levels by rounding, scale by least squares, each step no worse than the one before.
     The scale that puts the largest weight on the largest level is among the candidates, so the
     result is never worse than that one.
@@ -46,6 +48,9 @@ def search_scales(weights: Float, scheme: Scheme) -> Float:
     least = squared_error(weights, best, scheme)
     for factor in SCALE_FACTORS[1:]:
         best, least = _better(weights, base * factor, best, least, scheme)
+    middle = best.copy()
+    for factor in FINE_FACTORS:
+        best, least = _better(weights, middle * factor, best, least, scheme)
     for _ in range(LLOYD_STEPS):
         levels = round_to_levels(weights / best[:, None], scheme).astype(np.float64)
         energy = np.einsum("ck,ck->c", levels, levels)

@@ -20,7 +20,7 @@ from bacmac.host.arith.network import ConvOp
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.device.board import Board
 from bacmac.host.device.registry import open_board
-from bacmac.host.errors import MismatchError, RailError
+from bacmac.host.errors import DeviceError, MismatchError, RailError
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.runtime.evaluate import Evaluation, evaluate
 from bacmac.host.runtime.session import Session
@@ -275,11 +275,21 @@ def _sessions(plan: ComparePlan, board: Board) -> dict[ArmName, Session]:
 
 
 def _passes(plan: ComparePlan, session: Session) -> tuple[int, int]:
-    """Passes of warm-up and run, from the time of one pass: every run of an arm does equal work."""
+    """Passes of warm-up and run, sized by timing two short ones: every run does equal work.
+
+    The difference of the two is a pass without the streams' share, which is paid once.
+    """
     images = plan.images.images[: session.batch_size]
     with session:
-        one_pass_s = session.repeat(images, 1).window.duration_s
-    return round(plan.warm_up_s / one_pass_s), max(1, round(plan.run_s / one_pass_s))
+        once_s, more_s = (session.repeat(images, n).window.duration_s for n in (1, 9))
+    pass_s = (more_s - once_s) / 8
+    if pass_s <= 0:
+        raise DeviceError(
+            f"{session.board.word}: 9 passes took {more_s:.3g} s and one {once_s:.3g} s: "
+            "a run cannot be sized"
+        )
+    warm_up, run = (1 + round((s - once_s) / pass_s) for s in (plan.warm_up_s, plan.run_s))
+    return max(warm_up, 0), max(run, 1)
 
 
 def _summary(

@@ -1,7 +1,7 @@
 """The report's figures: inline SVG, the same bytes for the same comparison.
 
 Text stays text and takes its colour from the page, so that figures read in light and in dark.
-Widths suit a phone: a figure is about 420 units wide with letters of 10 to 12.
+Widths suit a phone: a figure is about 360 units wide with letters of 10 to 12.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bacmac.host.runtime.results import Window
-from bacmac.power.analysis import RailResult
 from bacmac.power.compare import Comparison
 from bacmac.power.runs import ArmName, RunRecord
 from bacmac.power.statistics import RatioEstimate
@@ -26,7 +25,7 @@ from bacmac.power.statistics import RatioEstimate
 COLOURS: dict[str, str] = {"bac": "#0f8bb3", "mac": "#d1691e"}
 """Readable on white and on near black, and apart for colour-blind eyes (blue and orange)."""
 _IDLE, _GUARD, _RUN = "#8a94a3", "#c9a227", "#3f9b5f"
-_INK, _FAINT = "#010203", "#040506"
+_INK, _FAINT, _CARD = "#010203", "#040506", "#070809"
 """Stand-ins: replaced by the page's own colours."""
 _STYLE: Any = {
     "svg.hashsalt": "bacmac",
@@ -62,10 +61,13 @@ _RATIO_LIMIT = 50.0
 
 def si_scale(value: float) -> tuple[float, str]:
     """Factor and prefix that show a value between 1 and 1000."""
-    for factor, prefix in ((1e12, "p"), (1e9, "n"), (1e6, "µ"), (1e3, "m")):
-        if abs(value) * factor < 1000:
+    for factor, prefix in (
+        *((1e12, "p"), (1e9, "n"), (1e6, "µ"), (1e3, "m")),
+        *((1.0, ""), (1e-3, "k"), (1e-6, "M")),
+    ):
+        if abs(value) * factor < 999.5:
             return factor, prefix
-    return 1.0, ""
+    return 1e-9, "G"
 
 
 def ratio_figure(comparison: Comparison) -> str:
@@ -88,7 +90,7 @@ def ratio_figure(comparison: Comparison) -> str:
             decided = ratio.verdict != "not resolvable"
             colour = COLOURS["bac"] if decided else _IDLE
             axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-            face = colour if is_dynamic else "white"
+            face = colour if is_dynamic else _CARD
             axes.plot(
                 [ratio.ratio], [y], "o", color=colour, markerfacecolor=face, markersize=7, mew=1.8
             )
@@ -171,22 +173,36 @@ def blocks_figure(comparison: Comparison) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("block, in the order they were run")
         axes.set_ylabel("E_MAC / E_BAC")
-        axes.legend(
-            loc="upper left", ncols=2, bbox_to_anchor=(-0.02, 1.0), columnspacing=1, borderpad=0.1
-        )
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.16 * (high - low))  # room for the legend
+        _legend(axes)
         axes.set_title(_title(comparison, f"{kind} energy on {rail.info.name}"))
         return _svg(figure, "blocks", "Ratio of every block")
+
+
+def drift_figure(comparison: Comparison) -> str:
+    """Idle power of the headline's rail around every run, over the whole comparison."""
+    rail = comparison.primary_result
+    start = comparison.records[0].before.start_ns
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(4.2, 2.95)
+        for name, marker in (("bac", "o"), ("mac", "s")):
+            minutes, watts = [], []
+            for record, run in zip(comparison.records, rail.runs, strict=True):
+                if record.arm == name:
+                    minutes.append((record.run.start_ns - start) / 60e9)
+                    watts.append(run.power.idle_w)
+            label = f"{name.upper()} loaded"
+            axes.plot(minutes, watts, marker, color=COLOURS[name], label=label, markersize=5)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.set_xlabel("time (min)")
+        axes.set_ylabel(f"{rail.info.name}, idle (W)")
+        _legend(axes)
+        axes.set_title(_title(comparison, "idle power of every run"))
+        return _svg(figure, "drift", "Idle power around every run")
 
 
 def energy_figure(comparison: Comparison) -> str:
     """Dynamic energy per inference of every run, with mean and interval, from zero."""
     rail = comparison.primary_result
-    return _energy_figure(comparison, rail)
-
-
-def _energy_figure(comparison: Comparison, rail: RailResult) -> str:
     arms = (("bac", rail.bac), ("mac", rail.mac))
     factor, prefix = si_scale(max(abs(arm.dynamic_j.centre) for _, arm in arms))
     with mpl.rc_context(_STYLE):
@@ -211,7 +227,7 @@ def _energy_figure(comparison: Comparison, rail: RailResult) -> str:
                 elinewidth=2,
                 capthick=2,
             )
-            axes.text(x + 0.23, mid, f"{mid:.3g}", va="center", fontsize=11)
+            axes.text(x + 0.23, mid, f"{mid:#.3g}", va="center", fontsize=11)
             tops += [*points, high]
         axes.set_xlim(-0.5, 1.6)
         axes.set_ylim(min(0.0, axes.get_ylim()[0]), max(tops) * 1.08)
@@ -231,8 +247,17 @@ def _title(comparison: Comparison, text: str) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width * 1.39, height * 1.39), layout="constrained")
+    figure = Figure(figsize=(width * 1.2, height * 1.25), layout="constrained")
     return figure, figure.add_subplot()
+
+
+def _legend(axes: Axes) -> None:
+    """In one line at the top, with room made for it."""
+    axes.legend(
+        loc="upper left", ncols=2, bbox_to_anchor=(-0.02, 1.0), columnspacing=1, borderpad=0.1
+    )
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.16 * (high - low))
 
 
 def _ratio_axis(axes: Axes, low: float, high: float) -> None:
@@ -268,4 +293,6 @@ def _svg(figure: Figure, name: str, label: str) -> str:
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
     text = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     text = re.sub(r"font: ((?:bold )?)([\d.]+)px [^;\"]*", r"font: \g<1>\g<2>px system-ui", text)
-    return text.replace(_INK, "var(--ink)").replace(_FAINT, "var(--faint)").strip()
+    for stand_in, name in ((_INK, "ink"), (_FAINT, "faint"), (_CARD, "card")):
+        text = text.replace(stand_in, f"var(--{name})")
+    return text.strip()

@@ -7,6 +7,7 @@ light or dark setting. Whatever is emulated says so in the title, on every figur
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def report_html(comparison: Comparison) -> str:
     figures = {
         "ratio": plots.ratio_figure(comparison),
         "energy": plots.energy_figure(comparison),
+        "drift": plots.drift_figure(comparison),
         "blocks": plots.blocks_figure(comparison),
         "trace_bac": plots.trace_figure(comparison, "bac"),
         "trace_mac": plots.trace_figure(comparison, "mac"),
@@ -119,6 +121,11 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "coefficients": [asdict(number) for number in comparison.coefficients],
         "provenance": dict(comparison.provenance),
     }
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """The JSON as text; the same comparison gives the same text."""
+    return json.dumps(comparison_json(comparison), indent=1, allow_nan=False) + "\n"
 
 
 def _arm(arm: ArmSummary) -> dict[str, Any]:

@@ -12,49 +12,22 @@ visible when the cycles that the work takes have passed. On the virtual clock th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-from bacmac.host.arith.engine import Engine
-from bacmac.host.arith.network import IntegerNetwork
-from bacmac.host.arith.reference import Codes, Outputs, run_reference
-from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
 from bacmac.host.compile.loader import (
     BadDescriptorError,
     Memories,
     constant_end,
-    load_network,
     read_descriptors,
     weight_end,
 )
-from bacmac.host.compile.program import Tensor, stream_tensors
-from bacmac.host.compile.work import Work, batch_work, network_work, total
-from bacmac.host.device.activity import Activity, ActivityLog
-from bacmac.host.device.clock import Clock
+from bacmac.host.compile.work import Work, batch_work
+from bacmac.host.device.array import LoadedNetwork, load_array, run_bytes
+from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.manifest.registers import Register
-
-Run = Callable[[Codes], Outputs]
-
-
-def _fast(network: IntegerNetwork) -> Run:
-    return Engine(network).run
-
-
-def _definition(network: IntegerNetwork) -> Run:
-    return lambda images: run_reference(network, images)
-
-
-COMPUTE: dict[str, Callable[[IntegerNetwork], Run]] = {
-    "functional:": _fast,
-    "reference:": _definition,
-}
-"""How the emulated array gets its results, by device word."""
 
 IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
 """Values of STREAM_SELECT."""
@@ -72,43 +45,19 @@ COUNTERS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Loaded:
-    """What was decoded from the memories."""
-
-    run: Run
-    input: Tensor
-    output: Tensor
-    input_range: tuple[int, int]
-    image_address: int
-    work: Work
-
-
-@lru_cache(maxsize=8)  # by content: two models that take turns are decoded once each
-def _load(memories: Memories, word: str) -> _Loaded:
-    network = load_network(memories)
-    bits = SCHEMES[memories.scheme].bits
-    return _Loaded(
-        COMPUTE[word](network),
-        *stream_tensors(network, memories.beat_bytes),
-        network.ranges[0],
-        read_descriptors(memories.program[:DESCRIPTOR_BYTES])[0].input_address,
-        total(network_work(network, memories.geometry, bits, memories.beat_bytes)),
-    )
-
-
 @dataclass
 class _Batch:
     """A batch between START and DONE."""
 
-    loaded: _Loaded
+    loaded: LoadedNetwork
     n_images: int
     passes: int
     started_ns: int
     received: bytearray = field(default_factory=bytearray)
-    input_end_ns: int | None = None
     output: bytes = b""
+    input_end_ns: int | None = None
     end_ns: int | None = None
+    stall_in: int = 0
     stall_out: int = 0
 
     @property
@@ -121,9 +70,8 @@ class Accelerator:
 
     Args:
         overlay: whose registers, geometry and memories it has.
-        word: the device word, a key of COMPUTE.
-        clock: the board's.
-        activity: what it does is written there.
+        word: the device word, a key of `array.COMPUTE`.
+        timeline: its place on the board's clock.
         build_id: what BUILD reads.
         spoil: applied to the bytes of every output packet; a fault for tests.
     """
@@ -132,8 +80,7 @@ class Accelerator:
         self,
         overlay: Overlay,
         word: str,
-        clock: Clock,
-        activity: ActivityLog,
+        timeline: Timeline,
         *,
         build_id: int,
         spoil: Callable[[bytes], bytes] | None = None,
@@ -141,38 +88,40 @@ class Accelerator:
         self._manifest, self._word = overlay.manifest, word
         self._map = overlay.registers
         self._at = {register.offset: register for register in overlay.registers.registers}
-        self._clock, self._activity, self._spoil = clock, activity, spoil
+        self._timeline, self._spoil = timeline, spoil
         self._build_id = build_id
-        self._free_ns = clock.now_ns()
         self._reset()
 
     # ---- the slave
 
     def read(self, offset: int) -> int:
-        """A 32-bit register."""
+        """A 32-bit register.
+
+        Raises:
+            DeviceError: there is none at the offset, or it cannot be read.
+        """
         register = self._register(offset)
         if register.access == "write-only":
             raise DeviceError(f"register {register.name} cannot be read")
         self._settle()
-        name = register.name
+        name, counter = register.name, register.name[:-3]
+        if counter in COUNTERS and name.endswith("_LO"):
+            value = self._counters[counter]
+            self._latched[counter] = value >> 32 & 0xFFFF_FFFF
+            return value & 0xFFFF_FFFF
+        if counter in COUNTERS and name.endswith("_HI"):
+            return self._latched[counter]
         if name == "STATUS":
             return self._status()
-        if name == "BUILD":
-            return self._build_id
-        if name == "CTRL":
-            return 0
-        if name == "ERROR_INFO":
-            return self._error[1] & 0xFFFF_FFFF
-        if name.endswith("_LO") and name[:-3] in COUNTERS:
-            value = self._counters[name[:-3]]
-            self._latched[name[:-3]] = value >> 32 & 0xFFFF_FFFF
-            return value & 0xFFFF_FFFF
-        if name.endswith("_HI") and name[:-3] in COUNTERS:
-            return self._latched[name[:-3]]
-        return self._values[name]
+        special = {"BUILD": self._build_id, "CTRL": 0, "ERROR_INFO": self._error_info}
+        return special.get(name, self._values[name])
 
     def write(self, offset: int, value: int) -> None:
-        """A 32-bit register."""
+        """A 32-bit register.
+
+        Raises:
+            DeviceError: there is none at the offset, or it cannot be written.
+        """
         register = self._register(offset)
         if register.access == "read-only":
             raise DeviceError(f"register {register.name} cannot be written")
@@ -184,7 +133,7 @@ class Accelerator:
             return
         self._values[register.name] = value
         if register.name == "STREAM_SELECT" and (kind := self._select) != IMAGES:
-            self._memories[kind] = b""
+            self._memories[kind] = b""  # a new load begins
             self._loaded.discard(kind)
             self._check_loaded(kind)
 
@@ -193,18 +142,16 @@ class Accelerator:
     def offer(self, packet: bytes) -> int | None:
         """Take a packet, see `bacmac.host.device.dma.Streams`."""
         self._settle()
-        if self._error[0] or (self._select != IMAGES and self._batch is not None):
+        batch, images = self._batch, self._select == IMAGES
+        waits_for_start = batch is None or batch.input_end_ns is not None
+        if self._error_code or (waits_for_start if images else batch is not None):
             return None
-        if self._select == IMAGES and (self._batch is None or self._batch.input_end_ns is not None):
-            return None  # not ready: the stream waits for START
-        start_ns = max(self._clock.now_ns(), self._free_ns)
         beats = len(packet) // self._manifest.beat_bytes
-        end_ns = start_ns + self._ns(beats)
-        self._note(start_ns, end_ns, Work(cycles=beats), len(packet))
+        end_ns = self._timeline.add(self._timeline.next_ns(), Work(cycles=beats), len(packet))
         if len(packet) % self._manifest.beat_bytes:
             self._fail(BAD_LENGTH, len(packet))
-        elif self._select == IMAGES:
-            self._take_images(packet, end_ns)
+        elif images and batch is not None:
+            self._take_images(batch, packet, end_ns)
         else:
             self._take_memory(self._select, packet)
         return end_ns
@@ -215,32 +162,26 @@ class Accelerator:
         if batch is None or batch.input_end_ns is None or batch.end_ns is not None:
             return None
         work = batch.loaded.work.times(batch.n_images * batch.passes)
-        worked_ns = batch.input_end_ns + self._ns(work.cycles)
-        self._note(batch.input_end_ns, worked_ns, work, 0)
+        worked_ns = self._timeline.add(batch.input_end_ns, work, 0)
         start_ns = max(worked_ns, posted_ns)
+        batch.stall_out = self._timeline.cycles(start_ns - worked_ns)
         beats = len(batch.output) // self._manifest.beat_bytes
-        batch.stall_out = self._cycles(start_ns - worked_ns)
-        batch.end_ns = start_ns + self._ns(beats)
-        self._note(start_ns, batch.end_ns, Work(cycles=beats), len(batch.output))
+        batch.end_ns = self._timeline.add(start_ns, Work(cycles=beats), len(batch.output))
         return batch.output, batch.end_ns
 
     # ---- inside
 
     def _reset(self) -> None:
-        self._values = {
-            register.name: register.reset
-            for register in self._map.registers
-            if register.access != "write-only"
-        }
+        self._values = {register.name: register.reset for register in self._map.registers}
         self._memories: dict[int, bytes] = dict.fromkeys(LOADED_FLAG, b"")
         self._loaded: set[int] = set()
         self._needs: dict[int, int] = {}
-        self._error = (0, 0)
+        self._error_code = self._error_info = 0
         self._done = False
         self._batch: _Batch | None = None
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._latched = dict.fromkeys(COUNTERS, 0)
-        self._cut_activity()
+        self._timeline.stop()
 
     def _register(self, offset: int) -> Register:
         register = self._at.get(offset)
@@ -250,21 +191,22 @@ class Accelerator:
 
     @property
     def _select(self) -> int:
-        field_ = self._map.register("STREAM_SELECT").field("SELECT")
-        return (self._values["STREAM_SELECT"] & field_.mask) >> field_.lsb
+        select = self._map.register("STREAM_SELECT").field("SELECT")
+        return (self._values["STREAM_SELECT"] & select.mask) >> select.lsb
 
     def _status(self) -> int:
-        busy = self._batch is not None and not self._error[0]
-        flags = {
-            "IDLE": not busy and not self._error[0],
+        failed = self._error_code != 0
+        busy = self._batch is not None and not failed
+        values = {
+            "IDLE": not busy and not failed,
             "BUSY": busy,
             "DONE": self._done,
-            "ERROR": self._error[0] != 0,
-            "ERROR_CODE": self._error[0],
+            "ERROR": failed,
+            "ERROR_CODE": self._error_code,
         }
-        flags.update({name: kind in self._loaded for kind, name in LOADED_FLAG.items()})
+        values.update({name: kind in self._loaded for kind, name in LOADED_FLAG.items()})
         register = self._map.register("STATUS")
-        return sum(int(value) << register.field(name).lsb for name, value in flags.items())
+        return sum(int(value) << register.field(name).lsb for name, value in values.items())
 
     def _command(self, register: Register, value: int) -> None:
         if value & register.field("SOFT_RESET").mask:
@@ -272,74 +214,67 @@ class Accelerator:
             return
         if value & register.field("CLEAR_COUNTERS").mask:
             self._counters = dict.fromkeys(COUNTERS, 0)
-        if value & register.field("START").mask and self._batch is None and not self._error[0]:
+        if value & register.field("START").mask and self._batch is None and not self._error_code:
             self._start()
 
     def _start(self) -> None:
         self._done = False
-        for kind in LOADED_FLAG:
-            if kind not in self._loaded:
-                self._fail(NOT_LOADED, kind)
-                return
+        missing = sorted(set(LOADED_FLAG) - self._loaded)
         n_images, passes = self._values["N_IMAGES"], self._values["REPEAT"]
+        if missing:
+            self._fail(NOT_LOADED, missing[0])
+            return
         if n_images == 0 or passes == 0:
             self._fail(UNDERRUN, 0)
             return
-        manifest = self._manifest
         memories = Memories(
             self._memories[PROGRAM],
             self._memories[WEIGHTS],
             self._memories[CONSTANTS],
-            manifest.geometry,
-            manifest.scheme,
-            manifest.beat_bytes,
+            self._manifest.geometry,
+            self._manifest.scheme,
+            self._manifest.beat_bytes,
         )
         try:
-            loaded = _load(memories, self._word)
+            loaded = load_array(memories, self._word)
         except BadDescriptorError as error:
             self._fail(BAD_DESCRIPTOR, error.index)
             return
-        held = loaded.image_address + n_images * loaded.input.n_bytes
-        if held > manifest.buffers.activation_bytes:
-            self._fail(OVERRUN, held)
+        held_bytes = loaded.image_address + n_images * loaded.input.n_bytes
+        if held_bytes > self._manifest.buffers.activation_bytes:
+            self._fail(OVERRUN, held_bytes)
             return
-        self._batch = _Batch(loaded, n_images, passes, self._clock.now_ns())
+        self._batch = _Batch(loaded, n_images, passes, self._timeline.now_ns())
 
-    def _take_images(self, packet: bytes, end_ns: int) -> None:
-        batch = self._batch
-        assert batch is not None
+    def _take_images(self, batch: _Batch, packet: bytes, end_ns: int) -> None:
         batch.received += packet
         if len(batch.received) > batch.input_bytes:
             self._fail(BAD_LENGTH, len(batch.received))
         elif len(batch.received) == batch.input_bytes:
-            data = np.frombuffer(batch.received, np.uint8).reshape(batch.n_images, -1)
-            codes = batch.loaded.input.unpack(data)
-            outputs = batch.loaded.run(codes.clip(*batch.loaded.input_range))
-            rows: npt.NDArray[np.uint8] = np.empty(
-                (batch.n_images, batch.loaded.output.n_bytes), np.uint8
-            )
-            batch.loaded.output.pack(outputs, rows)
-            batch.output = self._spoil(rows.tobytes()) if self._spoil else rows.tobytes()
+            output = run_bytes(batch.loaded, batch.received, batch.n_images)
+            batch.output = self._spoil(output) if self._spoil else output
             batch.input_end_ns = end_ns
+            waited = self._timeline.cycles(end_ns - batch.started_ns)
+            batch.stall_in = max(waited - batch.input_bytes // self._manifest.beat_bytes, 0)
 
     def _take_memory(self, kind: int, packet: bytes) -> None:
         """Append a packet to a memory, and see whether it is complete."""
-        buffers = self._manifest.buffers
-        capacity = {
-            PROGRAM: buffers.max_descriptors * DESCRIPTOR_BYTES,
-            WEIGHTS: buffers.weight_bytes,
-            CONSTANTS: buffers.constant_bytes,
-        }[kind]
         self._memories[kind] += packet
         size = len(self._memories[kind])
         if kind != PROGRAM and PROGRAM not in self._loaded:
             self._fail(NOT_LOADED, PROGRAM)
-        elif size > capacity:
+        elif size > self._capacity(kind):
             self._fail(OVERRUN, size)
         elif size > self._need(kind):
             self._fail(BAD_LENGTH, size)
         else:
             self._check_loaded(kind)
+
+    def _capacity(self, kind: int) -> int:
+        buffers = self._manifest.buffers
+        if kind == PROGRAM:
+            return buffers.max_descriptors * DESCRIPTOR_BYTES
+        return buffers.weight_bytes if kind == WEIGHTS else buffers.constant_bytes
 
     def _need(self, kind: int) -> int:
         if kind == PROGRAM:
@@ -353,84 +288,43 @@ class Accelerator:
         if len(self._memories[kind]) != self._need(kind):
             return
         if kind == PROGRAM:
+            self._loaded.clear()  # weights of another program are not this one's
+            if not self._memories[PROGRAM]:
+                return
             try:
                 descriptors = read_descriptors(self._memories[PROGRAM])
             except BadDescriptorError as error:
                 self._fail(BAD_DESCRIPTOR, error.index)
-                return
-            if not descriptors:
                 return
             beat_bytes = self._manifest.beat_bytes
             self._needs = {
                 WEIGHTS: weight_end(descriptors, beat_bytes),
                 CONSTANTS: constant_end(descriptors, self._manifest.geometry, beat_bytes),
             }
-            # a program of pools alone needs neither; those of another program are not its own
-            self._loaded = {kind for kind, need in self._needs.items() if need == 0}
+            # a program of pools alone needs no weights
+            self._loaded = {other for other, need in self._needs.items() if need == 0}
         self._loaded.add(kind)
 
     def _fail(self, code: int, info: int) -> None:
-        self._error = (code, info)
+        self._error_code, self._error_info = code, info & 0xFFFF_FFFF
 
     def _settle(self) -> None:
         """End the batch whose time has come, and count it."""
         batch = self._batch
-        if batch is None or batch.end_ns is None or self._clock.now_ns() < batch.end_ns:
+        if batch is None or batch.end_ns is None or self._timeline.now_ns() < batch.end_ns:
             return
-        loaded = batch.loaded
-        beat_bytes = self._manifest.beat_bytes
-        io_beats = (loaded.input.n_bytes + loaded.output.n_bytes) // beat_bytes
+        loaded, passed = batch.loaded, batch.n_images * batch.passes
+        io_beats = loaded.io_bytes // self._manifest.beat_bytes
         work = batch_work(loaded.work, batch.n_images, batch.passes, io_beats)
-        assert batch.input_end_ns is not None
-        waited_ns = batch.input_end_ns - batch.started_ns
-        stall_in = max(self._cycles(waited_ns) - batch.input_bytes // beat_bytes, 0)
-        images = batch.n_images * batch.passes
-        for name, value in (
-            ("CYCLES", work.cycles + stall_in + batch.stall_out),
-            ("BUSY_CYCLES", loaded.work.cycles * images),
-            ("STALL_IN_CYCLES", stall_in),
-            ("STALL_OUT_CYCLES", batch.stall_out),
-            ("PRODUCTS", work.products_done),
-            ("SKIPPED", work.products_skipped),
-            ("IMAGES", images),
-        ):
+        counted = (
+            work.cycles + batch.stall_in + batch.stall_out,
+            loaded.work.cycles * passed,
+            batch.stall_in,
+            batch.stall_out,
+            work.products_done,
+            work.products_skipped,
+            passed,
+        )
+        for name, value in zip(COUNTERS, counted, strict=True):
             self._counters[name] += value
         self._batch, self._done = None, True
-
-    def _ns(self, cycles: int) -> int:
-        return -int(-cycles * 1e9 // self._manifest.clock_hz)
-
-    def _cycles(self, duration_ns: int) -> int:
-        return round(duration_ns * 1e-9 * self._manifest.clock_hz)
-
-    def _note(self, start_ns: int, end_ns: int, work: Work, dma_bytes: int) -> None:
-        self._free_ns = max(self._free_ns, end_ns)
-        if end_ns > start_ns:
-            self._activity.work.append(
-                Activity(
-                    start_ns,
-                    end_ns,
-                    work.cycles,
-                    work.products_done,
-                    work.products_skipped,
-                    work.weight_bytes,
-                    work.activation_bytes,
-                    dma_bytes,
-                )
-            )
-
-    def _cut_activity(self) -> None:
-        """What was noted ahead of now does not happen: a reset stops it."""
-        now, work = self._clock.now_ns(), self._activity.work
-        while work and work[-1].start_ns >= now:
-            work.pop()
-        if work and work[-1].end_ns > now:
-            last = work.pop()
-            share = (now - last.start_ns) / (last.end_ns - last.start_ns)
-            parts = {
-                name: int(value * share)
-                for name, value in asdict(last).items()
-                if name not in ("start_ns", "end_ns")
-            }
-            work.append(Activity(start_ns=last.start_ns, end_ns=now, **parts))
-        self._free_ns = now

@@ -8,16 +8,18 @@ after which it is reset, so that the next batch finds it as if nothing had been.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from bacmac.host.arith.reference import Codes, Outputs
 from bacmac.host.compile.program import Program
 from bacmac.host.device.board import Board, Buffer
+from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.errors import DeviceError, DeviceTimeoutError, MismatchError
-from bacmac.host.manifest.overlay import Overlay
 
 CLOCK_TOLERANCE = 1e-3
 DEADLINE_FACTOR = 4
@@ -41,8 +43,9 @@ class DeviceBatch:
             the number is the same on every host.
         products_done, products_skipped: weight slots.
         images: passes times images.
-        start_ns: before the first input beat, on the board's clock.
-        end_ns: when the last output beat was seen to be in.
+        start_ns: just before START, on the board's clock.
+        end_ns: when the last output beat was in: START and the accelerator's own cycles, and not
+            later than it was seen.
     """
 
     outputs: Outputs
@@ -83,7 +86,8 @@ class Driver:
 
     def __init__(self, board: Board, program: Program, batch_size: int) -> None:
         self._board, self._program, self._batch_size = board, program, batch_size
-        self._overlay: Overlay = program.overlay
+        self._overlay = program.overlay
+        self._registers = NamedRegisters(board, program.overlay.registers)
         self._buffers: list[Buffer] = []
         self._slots: tuple[_Slot, ...] = ()
         self._loaded = False
@@ -123,7 +127,7 @@ class Driver:
         self._flight = None
         self._loaded = False
         self._board.reset_dma()
-        self._command("SOFT_RESET")
+        self._registers.command("SOFT_RESET")
 
     # ---- run
 
@@ -137,6 +141,7 @@ class Driver:
             DeviceError: the device reports an error.
             DeviceTimeoutError: it does not report at all.
         """
+        self._check_free()
         try:
             for number, codes in enumerate(batches):
                 slot = self._slots[number % 2]
@@ -157,6 +162,7 @@ class Driver:
         Raises:
             DeviceError: as `run`.
         """
+        self._check_free()
         try:
             self._fill(self._slots[0], codes)
             self._start(self._slots[0], len(codes), passes)
@@ -167,6 +173,10 @@ class Driver:
 
     # ---- inside
 
+    def _check_free(self) -> None:
+        if self._flight is not None:
+            raise DeviceError("a batch of another stream still runs: end that stream first")
+
     def _check_identity(self) -> None:
         manifest = self._overlay.manifest
         identity = self._overlay.registers.register("ID").reset
@@ -175,7 +185,7 @@ class Driver:
             ("ABI", manifest.abi),
             ("BUILD", manifest.build_id),
         ):
-            found = self._read(name)
+            found = self._registers.read(name)
             if found != expected:
                 raise MismatchError(
                     self._board.word,
@@ -217,16 +227,17 @@ class Driver:
 
     def _load(self) -> None:
         program = self._program
-        self._write("N_DESCRIPTORS", len(program.descriptors))
+        self._registers.write("N_DESCRIPTORS", len(program.descriptors))
         for select, flag, image in (
             (PROGRAM, "PROGRAM", program.program_image),
             (WEIGHTS, "WEIGHTS", program.weight_image),
             (CONSTANTS, "CONSTANTS", program.constant_image),
         ):
-            self._write("STREAM_SELECT", select)
+            self._registers.write("STREAM_SELECT", select)
             if image:
                 self._send_image(image)
-            self._wait(lambda flag=flag: self._flag(flag), 0, f"the {flag} image is not taken")  # type: ignore[misc]
+            taken = partial(self._registers.flag, "STATUS", flag)
+            self._wait(taken, 0, f"the {flag} image is not taken")
         self._loaded = True
 
     def _send_image(self, image: bytes) -> None:
@@ -237,7 +248,7 @@ class Driver:
                 part = np.frombuffer(image[start : start + chunk], np.uint8)
                 buffer.array[: len(part)] = part
                 buffer.flush()
-                self._send(buffer, len(part))
+                self._board.start_send(buffer, len(part))
                 self._wait_sent()
         except BaseException:
             self.reset()  # before the buffer goes: a DMA may still read it
@@ -264,16 +275,16 @@ class Driver:
     def _start(self, slot: _Slot, n_images: int, passes: int) -> None:
         if not self._loaded:
             self._load()
-        self._write("STREAM_SELECT", IMAGES)
-        self._write("N_IMAGES", n_images)
-        self._write("REPEAT", passes)
+        self._registers.write("STREAM_SELECT", IMAGES)
+        self._registers.write("N_IMAGES", n_images)
+        self._registers.write("REPEAT", passes)
         self._flight = _Flight(slot, n_images, passes, self._board.clock.now_ns())
         self._board.start_receive(slot.output, n_images * self._program.output.n_bytes)
-        self._command("START", "CLEAR_COUNTERS")
+        self._registers.command("START", "CLEAR_COUNTERS")
         left = n_images * self._program.input.n_bytes
         for buffer in slot.inputs:
             n_bytes = min(left, len(buffer.array))
-            self._send(buffer, n_bytes)
+            self._board.start_send(buffer, n_bytes)
             left -= n_bytes
             if not left:
                 return
@@ -287,30 +298,30 @@ class Driver:
         expected_ns = round(work.cycles * 1e9 / self._overlay.manifest.clock_hz)
         elapsed_ns = self._board.clock.now_ns() - flight.start_ns
         self._wait(
-            lambda: self._receive_idle() and self._flag("DONE"),
+            lambda: self._receive_idle() and self._registers.flag("STATUS", "DONE"),
             expected_ns,
             f"a batch of {flight.n_images} images, {flight.passes} passes, does not end",
             elapsed_ns,
         )
-        end_ns = self._board.clock.now_ns()
+        seen_ns = self._board.clock.now_ns()
         slot = flight.slot
         slot.output.invalidate()
         data = slot.output.array[: flight.n_images * program.output.n_bytes]
-        stalls = self._counter("STALL_IN_CYCLES") + self._counter("STALL_OUT_CYCLES")
+        counter = self._registers.counter
+        cycles = counter("CYCLES")
+        # the accelerator counts from START to DONE: better than when the host came to look
+        ran_ns = math.ceil(cycles * 1e9 / self._board.clock_hz())
         batch = DeviceBatch(
             program.output.unpack(data.reshape(flight.n_images, -1)),
-            self._counter("CYCLES") - stalls,
-            self._counter("PRODUCTS"),
-            self._counter("SKIPPED"),
-            self._counter("IMAGES"),
+            cycles - counter("STALL_IN_CYCLES") - counter("STALL_OUT_CYCLES"),
+            counter("PRODUCTS"),
+            counter("SKIPPED"),
+            counter("IMAGES"),
             flight.start_ns,
-            end_ns,
+            min(flight.start_ns + ran_ns, seen_ns),
         )
         self._flight = None
         return batch
-
-    def _send(self, buffer: Buffer, n_bytes: int) -> None:
-        self._board.start_send(buffer, n_bytes)
 
     def _wait_sent(self) -> None:
         self._wait(lambda: self._board.send_state().idle, 0, "a transfer to the device hangs")
@@ -354,7 +365,7 @@ class Driver:
             )
             if state.error
         ]
-        if self._flag("ERROR"):
+        if self._registers.flag("STATUS", "ERROR"):
             failed.append("the accelerator stopped")
         if failed:
             message = f"{what}: {', '.join(failed)}: {self.state()}"
@@ -363,35 +374,10 @@ class Driver:
 
     def state(self) -> str:
         """STATUS decoded, and what else tells what the device is doing, in one line."""
-        register = self._overlay.registers.register("STATUS")
-        value = self._read("STATUS")
-        fields = " ".join(
-            f"{field.name}={(value & field.mask) >> field.lsb}" for field in register.fields
-        )
         return (
-            f"STATUS {value:#010x} {fields}, ERROR_INFO {self._read('ERROR_INFO')}, "
-            f"STREAM_SELECT {self._read('STREAM_SELECT')}, "
+            f"{self._registers.describe('STATUS')}, "
+            f"ERROR_INFO {self._registers.read('ERROR_INFO')}, "
+            f"STREAM_SELECT {self._registers.read('STREAM_SELECT')}, "
             f"send {'idle' if self._board.send_state().idle else 'busy'}, "
             f"receive {'idle' if self._receive_idle() else 'busy'}"
         )
-
-    # ---- registers by name
-
-    def _read(self, name: str) -> int:
-        return self._board.read_register(self._overlay.registers.register(name).offset)
-
-    def _write(self, name: str, value: int) -> None:
-        self._board.write_register(self._overlay.registers.register(name).offset, value)
-
-    def _flag(self, name: str) -> bool:
-        return bool(
-            self._read("STATUS") & self._overlay.registers.register("STATUS").field(name).mask
-        )
-
-    def _command(self, *names: str) -> None:
-        register = self._overlay.registers.register("CTRL")
-        self._write("CTRL", sum(register.field(name).mask for name in names))
-
-    def _counter(self, name: str) -> int:
-        low = self._read(f"{name}_LO")  # latches the high word
-        return self._read(f"{name}_HI") << 32 | low

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bacmac.host.device import dma
-from bacmac.host.device.accelerator import COMPUTE, Accelerator
+from bacmac.host.device.accelerator import Accelerator
 from bacmac.host.device.activity import ActivityLog
+from bacmac.host.device.array import COMPUTE
 from bacmac.host.device.board import Buffer, Provenance, TransferState
 from bacmac.host.device.clock import Clock, VirtualClock
 from bacmac.host.device.dma import AxiDma
 from bacmac.host.device.memory import Memory
+from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
 from bacmac.host.manifest.overlay import Overlay
 
@@ -94,9 +96,8 @@ class EmulatedBoard:
         manifest, faults = overlay.manifest, self._faults
         build_id = faults.build_id if faults.build_id is not None else manifest.build_id
         spoil = self._flip if faults.flip_output_bit is not None else None
-        accelerator = Accelerator(
-            overlay, self._word, self._clock, self.activity, build_id=build_id, spoil=spoil
-        )
+        timeline = Timeline(self._clock, manifest.clock_hz, self.activity)
+        accelerator = Accelerator(overlay, self._word, timeline, build_id=build_id, spoil=spoil)
         self._dma = AxiDma(
             self._memory, accelerator, self._clock, manifest.max_transfer_bytes, self._send_fault
         )

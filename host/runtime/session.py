@@ -95,10 +95,7 @@ class Session:
                 can be used again.
         """
         self._check(images)
-        first = 0
-        for batch in self._open().run(self._blocks(images)):
-            yield self._result(batch, first)
-            first += len(batch.outputs)
+        return self._results(self._open().run(self._blocks(images)))
 
     def repeat(self, images: Images, n_passes: int) -> BatchResult:
         """Run one batch `n_passes` times on the device, its images held on chip.
@@ -141,6 +138,12 @@ class Session:
             raise MismatchError(
                 "images", "dtype", found=str(images.dtype), expected="uint8 or float32"
             )
+
+    def _results(self, batches: Iterator[DeviceBatch]) -> Iterator[BatchResult]:
+        first = 0
+        for batch in batches:
+            yield self._result(batch, first)
+            first += len(batch.outputs)
 
     def _blocks(self, images: Images) -> Iterator[Codes]:
         for start in range(0, len(images), self.batch_size):

@@ -1,0 +1,93 @@
+"""What the emulated array computes: the network that lies in the accelerator's memories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
+
+from bacmac.host.arith.engine import Engine
+from bacmac.host.arith.network import IntegerNetwork
+from bacmac.host.arith.reference import Codes, Outputs, run_reference
+from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
+from bacmac.host.compile.loader import Memories, load_network, read_descriptors
+from bacmac.host.compile.program import Tensor, stream_tensors
+from bacmac.host.compile.work import Work, network_work, total
+
+Run = Callable[[Codes], Outputs]
+
+
+def _fast(network: IntegerNetwork) -> Run:
+    return Engine(network).run
+
+
+def _definition(network: IntegerNetwork) -> Run:
+    return lambda images: run_reference(network, images)
+
+
+COMPUTE: dict[str, Callable[[IntegerNetwork], Run]] = {
+    "functional:": _fast,
+    "reference:": _definition,
+}
+"""How results are computed, by device word: the fast exact engine, or the definition itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """What was decoded from the memories.
+
+    Attributes:
+        run: outputs of input codes.
+        input, output: the tensors on the stream.
+        input_range: smallest and largest input value.
+        image_address: where image 0 of a batch lies in the activation memory.
+        work: of one pass over one image, streams apart.
+    """
+
+    run: Run
+    input: Tensor
+    output: Tensor
+    input_range: tuple[int, int]
+    image_address: int
+    work: Work
+
+    @property
+    def io_bytes(self) -> int:
+        """Stream bytes of one image, in and out."""
+        return self.input.n_bytes + self.output.n_bytes
+
+
+@lru_cache(maxsize=8)  # by content: two models that take turns are decoded once each
+def load_array(memories: Memories, word: str) -> LoadedNetwork:
+    """Decode the memories and make ready to run.
+
+    Raises:
+        BadDescriptorError: they hold no network.
+    """
+    network = load_network(memories)
+    source, output = stream_tensors(network, memories.beat_bytes)
+    bits = SCHEMES[memories.scheme].bits
+    return LoadedNetwork(
+        COMPUTE[word](network),
+        source,
+        output,
+        network.ranges[0],
+        read_descriptors(memories.program[:DESCRIPTOR_BYTES])[0].input_address,
+        total(network_work(network, memories.geometry, bits, memories.beat_bytes)),
+    )
+
+
+def run_bytes(loaded: LoadedNetwork, data: bytes | bytearray, n_images: int) -> bytes:
+    """Output bytes of the input bytes of a batch, both as they are on the stream."""
+    stored = loaded.input.unpack(np.frombuffer(data, np.uint8).reshape(n_images, -1))
+    codes = cast(Codes, stored)
+    low, high = loaded.input_range
+    if high - low < 255:  # stored in 8 bits, used in fewer: others cannot occur
+        codes = codes.clip(low, high)
+    rows = np.empty((n_images, loaded.output.n_bytes), np.uint8)
+    loaded.output.pack(loaded.run(codes), rows)
+    return rows.tobytes()

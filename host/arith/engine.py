@@ -17,6 +17,7 @@ from bacmac.host.arith.blas import use_one_thread
 from bacmac.host.arith.bounds import accumulator_bounds, prove_no_overflow
 from bacmac.host.arith.network import ConvOp, IntegerNetwork, PoolOp
 from bacmac.host.arith.operators import (
+    Output,
     add_dense,
     add_elementwise,
     add_pool,
@@ -75,17 +76,15 @@ class Engine:
 
 
 @dataclass
-class _Tensor:
+class _Tensor(Output):
     """One tensor of a block.
 
     Attributes:
-        targets: everywhere it must be written.
-        home: one copy that is whole, (H, C, W, images), or None where nobody reads it so.
+        home: one copy that is whole, (H, C, width, images), or None where nobody reads it so.
         slabs: by number of the op that reads it through one.
         memory: what it occupies, to be given back after its last use.
     """
 
-    targets: list[Target] = field(default_factory=list)
     home: Array | None = None
     slabs: dict[int, tuple[SlabGeometry, Array]] = field(default_factory=dict)
     memory: list[tuple[Hashable, Array]] = field(default_factory=list)
@@ -101,9 +100,10 @@ class _Block:
         self._free: dict[Hashable, list[Array]] = {}
         self._tape = Tape()
         channels, height, width = network.input_shape
-        self._input = np.zeros((height, channels, width, images), np.float32)
         tensors = [self._tensor(0)]
-        add_store(self._tape, self._input, slice(0, height), tensors[0].targets)
+        padded = np.zeros((height, channels, tensors[0].width, images), np.float32)
+        self._input = padded[:, :, :width]
+        add_store(self._tape, padded, slice(0, height), tensors[0].targets)
         for index in range(len(network.ops)):
             tensors.append(self._tensor(index + 1))
             self._add_op(index, exact[index], tensors)
@@ -127,28 +127,29 @@ class _Block:
 
     def _add_op(self, index: int, exact: npt.NDArray[np.bool_], tensors: list[_Tensor]) -> None:
         network, op = self._network, self._network.ops[index]
-        source, targets = tensors[op.input], tensors[-1].targets
-        input_range = network.ranges[op.input]
+        source, output = tensors[op.input], tensors[-1]
+        input_shape, input_range = network.shapes[op.input], network.ranges[op.input]
         if index in source.slabs:
             assert isinstance(op, ConvOp)
             geometry, slab = source.slabs[index]
             residual = None if op.residual is None else tensors[op.residual].home
-            add_slab_conv(self._tape, op, input_range, exact, geometry, slab, residual, targets)
+            add_slab_conv(self._tape, op, input_range, exact, geometry, slab, residual, output)
             return
         assert source.home is not None
         if isinstance(op, PoolOp):
-            add_pool(self._tape, op, input_range[0], exact, source.home, targets)
+            add_pool(self._tape, op, input_shape, input_range[0], exact, source.home, output)
             return
         residual = None if op.residual is None else tensors[op.residual].home
-        if conv_kind(op, network.shapes[op.input]) == "dense":
-            add_dense(self._tape, op, input_range, exact, source.home, residual, targets)
+        if conv_kind(op, input_shape) == "dense":
+            add_dense(self._tape, op, input_range, exact, source.home, residual, output)
         else:
-            add_elementwise(self._tape, op, exact, source.home, residual, targets)
+            add_elementwise(self._tape, op, input_shape, exact, source.home, residual, output)
 
     def _tensor(self, number: int) -> _Tensor:
         """Memory for a tensor wherever its readers want it, without a copy where one can serve."""
-        network, tensor = self._network, _Tensor()
+        network = self._network
         shape, last = network.shapes[number], number == len(network.ops)
+        tensor = _Tensor(shape[2])
         whole, contiguous = last, last
         for index, op in enumerate(network.ops):
             if isinstance(op, ConvOp) and op.residual == number:
@@ -162,17 +163,19 @@ class _Block:
                 dtype = slab_dtype(op, *network.ranges[number])
                 geometry = slab_geometry(op, shape, self._images, dtype)
                 slab = self._take(tensor, geometry, geometry.allocate)
+                if geometry.shifts and not tensor.slabs:
+                    tensor.width = geometry.width
                 tensor.slabs[index] = geometry, slab
-                tensor.targets.extend(geometry.targets(slab))
+                tensor.targets.extend(geometry.targets(slab, tensor.width))
                 if tensor.home is None and dtype == "float32":
-                    tensor.home = geometry.home(slab)
+                    tensor.home = geometry.home(slab, tensor.width)
         if whole and (tensor.home is None or contiguous):
             channels, height, width = shape
             # logits may need more than the 24 bits of float32
             key = (height, channels, width, self._images), "float64" if last else "float32"
             home = self._take(tensor, key, lambda: np.zeros(*key))
             tensor.home = home
-            tensor.targets.append(Target(home[:, None], slice(None)))
+            tensor.targets.append(Target(home[:, None], slice(0, width)))
         return tensor
 
     def _take(self, tensor: _Tensor, key: Hashable, allocate: Callable[[], Array]) -> Array:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -28,6 +30,19 @@ Exact = npt.NDArray[np.bool_]
 Kind = Literal["dense", "elementwise", "slab"]
 
 
+@dataclass
+class Output:
+    """Where an op's output goes.
+
+    Attributes:
+        width: columns of a row, with the zeros at its end that its reader wants.
+        targets: everywhere it must be written.
+    """
+
+    width: int
+    targets: list[Target] = field(default_factory=list)
+
+
 def conv_kind(op: ConvOp, shape: Shape) -> Kind:
     """How a convolution of an input of `shape` is computed."""
     kernel = op.levels.shape[2:]
@@ -51,25 +66,26 @@ def add_slab_conv(
     geometry: SlabGeometry,
     slab: Array,
     residual: Array | None,
-    targets: Sequence[Target],
+    output: Output,
 ) -> None:
     """A convolution whose input has been written to `slab`."""
     matrix = slab_matrix(op)
     cut = _split(matrix, op, *input_range) or matrix.shape[2]
     groups, per_group, depth = matrix.shape
     n_rows = (slab.shape[1] - geometry.kernel[0]) // op.stride[0] + 1
-    c_out, width = groups * per_group, geometry.w_out * geometry.images
-    columns = product_columns(per_group, depth, width)
+    c_out = groups * per_group
+    columns = product_columns(per_group, depth, geometry.w_out * geometry.images)
     windows = geometry.windows(slab, n_rows, columns)
     weights = matrix.astype(slab.dtype)[:, None, None]
-    for rows in _chunks(n_rows, c_out * width * slab.itemsize):
-        shape = (rows.stop - rows.start, c_out, geometry.w_out, geometry.images)
+    row_shape = (c_out, output.width, geometry.images)
+    for rows in _chunks(n_rows, prod(row_shape) * slab.itemsize):
+        shape = (rows.stop - rows.start, *row_shape)
         acc = tape.scratch("acc", shape, slab.dtype.name)
         tape.add(
             np.matmul,
             weights[..., :cut],
             windows[:, rows, :, :cut],
-            out=_as_products(acc, groups, columns),
+            out=_as_products(acc, groups, geometry.w_out, columns),
         )
         if cut < depth:
             rest = tape.scratch("rest", shape)
@@ -77,12 +93,12 @@ def add_slab_conv(
                 np.matmul,
                 weights[..., cut:],
                 windows[:, rows, :, cut:],
-                out=_as_products(rest, groups, columns),
+                out=_as_products(rest, groups, geometry.w_out, columns),
             )
             total = tape.scratch("total", shape, "float64")
             tape.add(np.add, acc, rest, out=total, dtype=np.float64)
             acc = total
-        _add_output(tape, op, acc, exact, residual, rows, targets)
+        _add_output(tape, op, acc, exact, residual, rows, output.targets)
 
 
 def add_dense(
@@ -92,7 +108,7 @@ def add_dense(
     exact: Exact,
     source: Array,
     residual: Array | None,
-    targets: Sequence[Target],
+    output: Output,
 ) -> None:
     """A convolution whose kernel is its whole input: one product with source (H, C, W, images)."""
     matrix = op.levels.transpose(0, 2, 1, 3).reshape(len(op.levels), -1).astype(np.int64)
@@ -106,7 +122,7 @@ def add_dense(
     )
     shape = (len(matrix), images)
     dtype = "float32" if cut == depth + 1 else "float64"
-    acc = tape.scratch("acc", shape, dtype)
+    acc = tape.scratch("dense", shape, dtype)
     if cut is None:
         wide = tape.scratch("wide input", x.shape, "float64")
         tape.add(np.copyto, wide, x)
@@ -118,30 +134,33 @@ def add_dense(
         tape.add(np.add, first, second, out=acc, dtype=np.float64)
     else:
         tape.add(np.matmul, matrix.astype(np.float32), x, out=acc)
-    tape.add(np.add, acc, op.bias[:, None].astype(dtype), out=acc)
-    _add_output(
-        tape, op, acc.reshape(1, len(matrix), 1, images), exact, residual, slice(0, 1), targets
-    )
+    padded = tape.scratch("acc", (1, len(matrix), output.width, images), dtype)
+    tape.add(np.add, acc, op.bias[:, None].astype(dtype), out=padded[0, :, 0])
+    _add_output(tape, op, padded, exact, residual, slice(0, 1), output.targets)
 
 
 def add_elementwise(
     tape: Tape,
     op: ConvOp,
+    input_shape: Shape,
     exact: Exact,
     source: Array,
     residual: Array | None,
-    targets: Sequence[Target],
+    output: Output,
 ) -> None:
     """A 1x1 convolution in which each output channel reads at most one input channel."""
     segments = _segments(op)
     assert segments is not None
     levels = op.levels.reshape(len(op.levels), -1).sum(1, dtype=np.int64)
-    x = source[:: op.stride[0], :, :: op.stride[1]]
+    height, width = input_shape[1:]
+    x = source[: height : op.stride[0], :, : width : op.stride[1]]
     n_rows, _, width, images = x.shape
     # a level times an activation is below 2**15; a large bias needs more than float32 has
     dtype = "float32" if np.abs(op.bias.astype(np.int64)).max() < 1 << 23 else "float64"
     for rows in _chunks(n_rows, len(levels) * width * images * np.dtype(dtype).itemsize):
-        acc = tape.scratch("acc", (rows.stop - rows.start, len(levels), width, images), dtype)
+        shape = (rows.stop - rows.start, len(levels), output.width, images)
+        padded = tape.scratch("acc", shape, dtype)
+        acc = padded[:, :, :width]
         for first, last, channel in segments:
             part = acc[:, first:last]
             if channel is None:
@@ -153,13 +172,20 @@ def add_elementwise(
                 tape.add(np.multiply, x[rows, channel : channel + last - first], factor, out=part)
         if op.bias.any():
             tape.add(np.add, acc, op.bias.astype(dtype).reshape(-1, 1, 1), out=acc)
-        _add_output(tape, op, acc, exact, residual, rows, targets)
+        _add_output(tape, op, padded, exact, residual, rows, output.targets)
 
 
 def add_pool(
-    tape: Tape, op: PoolOp, low: int, exact: Exact, source: Array, targets: Sequence[Target]
+    tape: Tape,
+    op: PoolOp,
+    input_shape: Shape,
+    low: int,
+    exact: Exact,
+    source: Array,
+    output: Output,
 ) -> None:
     """A pool of source (H, C, W, images), `low` its smallest value: first rows, then columns."""
+    source = source[:, :, : input_shape[2]]
     height, channels, width, images = source.shape
     top, left, bottom, right = op.padding
     join, fill = (np.maximum, low) if op.kind == "max" else (np.add, 0)
@@ -167,13 +193,14 @@ def add_pool(
     w_out = (width + left + right - op.kernel[1]) // op.stride[1] + 1
     by_rows = tape.scratch("pooled rows", (h_out, channels, width, images))
     _add_taps(tape, join, fill, source, by_rows, 0, op.kernel[0], op.stride[0], top)
-    acc = tape.scratch("acc", (h_out, channels, w_out, images))
-    _add_taps(tape, join, fill, by_rows, acc, 2, op.kernel[1], op.stride[1], left)
+    acc = tape.scratch("acc", (h_out, channels, output.width, images))
+    part = acc[:, :, :w_out]
+    _add_taps(tape, join, fill, by_rows, part, 2, op.kernel[1], op.stride[1], left)
     rows = slice(0, h_out)
     if op.requantize is None:
-        add_store(tape, acc, rows, targets)
+        add_store(tape, acc, rows, output.targets)
     else:
-        add_requantize(tape, acc, op.requantize, exact, None, rows, targets)
+        add_requantize(tape, acc, op.requantize, exact, None, rows, output.targets)
 
 
 def _add_taps(
@@ -201,7 +228,7 @@ def _add_taps(
                     _along(source, axis, slice(start, start + (last - first) * stride + 1, stride)),
                 )
             )
-    if all(view.shape == out.shape for view, _ in taps):
+    if taps and taps[0][0].shape == out.shape:
         tape.add(np.copyto, out, taps[0][1])
         taps = taps[1:]
     else:
@@ -230,11 +257,13 @@ def _add_output(
         add_requantize(tape, acc, op.requantize, exact, part, rows, targets)
 
 
-def _as_products(acc: Array, groups: int, columns: int) -> Array:
-    """View acc (rows, C, W, images) as (groups, rows, parts, C / groups, columns)."""
-    rows, channels = acc.shape[:2]
-    split: Array = acc.reshape(rows, groups, channels // groups, -1, columns)
-    return split.transpose(1, 0, 3, 2, 4)
+def _as_products(acc: Array, groups: int, w_out: int, columns: int) -> Array:
+    """View acc (rows, C, width, images) as (groups, rows, parts, C / groups, columns)."""
+    rows, channels, _, images = acc.shape
+    flat = acc.reshape(rows, groups, channels // groups, -1)[..., : w_out * images]
+    split: Array = flat.reshape(*flat.shape[:3], -1, columns)
+    products: Array = split.transpose(1, 0, 3, 2, 4)
+    return products
 
 
 def _chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:

@@ -66,8 +66,10 @@ def check_images(network: IntegerNetwork, images: Codes) -> None:
 
 def empty_outputs(network: IntegerNetwork, n: int) -> Outputs:
     """Memory for n outputs (n, C, H, W), of the dtype that the network's output has."""
-    outputs: Outputs = np.empty((n, *network.shapes[-1]), output_dtype(network))
-    return outputs
+    shape, dtype = (n, *network.shapes[-1]), output_dtype(network)
+    if dtype is np.int32:
+        return np.empty(shape, np.int32)
+    return np.empty(shape, np.int8) if dtype is np.int8 else np.empty(shape, np.uint8)
 
 
 def output_dtype(network: IntegerNetwork) -> type[np.int32 | np.uint8 | np.int8]:

@@ -181,7 +181,7 @@ def _nudged(
     acc_high: Integers,
 ) -> Integers:
     """Multipliers (C,) moved as little as possible to be certified; as given where none is."""
-    result = multiplier.copy()
+    result: Integers = multiplier.copy()
     open_ = np.flatnonzero(np.maximum(-acc_low, acc_high) <= FLOAT32_EXACT)
     for step in sorted(range(-MAX_NUDGE, MAX_NUDGE + 1), key=lambda step: (abs(step), step)):
         # below 2**14 one unit is too large a change to be a nudge
@@ -202,8 +202,7 @@ def _full_shift(ratio: Ratios) -> Integers:
     _, exponent = np.frexp(np.where(ratio > 0, ratio, 2.0**-MAX_SHIFT))
     shift: Integers = MULTIPLIER_BITS - exponent.astype(np.int64)
     shift -= np.rint(ratio * 2.0**shift) > MAX_MULTIPLIER  # 32767.5 and above round to 2**15
-    clipped: Integers = np.clip(shift, 0, MAX_SHIFT)
-    return clipped
+    return np.clip(shift, 0, MAX_SHIFT)
 
 
 def _multiplier(ratio: Ratios, shift: Integers) -> Integers:

@@ -34,17 +34,27 @@ MIN_GROUP_CHANNELS = 4
 
 @dataclass(frozen=True)
 class Target:
-    """Where a tensor is wanted.
+    """Where (rows, channels, width, images) values are wanted.
 
     Attributes:
-        view: (rows, groups, channels, n, images), takes the tensor's [columns].
-        columns: a slice of n columns.
-        shifts: (destination, source) pairs, rows first, to be copied once `view` is written.
+        view: what is written, rows first.
+        part: what of the values it takes: columns, where view is (rows, groups, channels,
+            columns, images); else, where view is (rows, groups, n), a run of a group's channels
+            laid end to end.
     """
 
     view: Array
-    columns: slice
-    shifts: tuple[tuple[Array, Array], ...] = ()
+    part: slice
+
+    def source(self, values: Array) -> Array:
+        """The part of values that `view` takes, in its shape."""
+        rows, groups = len(values), self.view.shape[1]
+        if self.view.ndim == 3:
+            runs: Array = values.reshape(rows, groups, -1)[:, :, self.part]
+            return runs
+        columns: Array = values[:, :, self.part]
+        split: Array = columns.reshape(rows, groups, -1, *columns.shape[2:])
+        return split
 
 
 @dataclass(frozen=True)
@@ -85,40 +95,39 @@ class SlabGeometry:
         return slab
 
     @property
-    def _shifts(self) -> bool:
+    def shifts(self) -> bool:
         """Whether one copy holds the whole input, so that the others are that copy, shifted."""
         return self.stride[1] == 1 and self.padding[1] < self.kernel[1]
 
-    def targets(self, slab: Array) -> Iterator[Target]:
-        """Where the input must be written; a group's channels are contiguous in the input."""
-        if self._shifts:
-            yield self._shifted_target(slab)
-        else:
-            yield from self._column_targets(slab)
+    def targets(self, slab: Array, width: int) -> Iterator[Target]:
+        """Where the input must be written, given that it comes in rows of `width` columns.
 
-    def _shifted_target(self, slab: Array) -> Target:
-        """The whole copy, and each other one as long runs that ignore where channels end.
-
-        A channel's row ends in at least max(left, right) columns of zeros, so a run that crosses
-        into the next channel reads the zeros that padding wants there.
+        A group's channels are contiguous in the input. Rows that end in as many zeros as the slab
+        wants go in as long runs that ignore where channels end: a shifted run that crosses into
+        the next channel reads the zeros that padding wants there.
         """
-        channels, height, width = self.shape
-        top, left = self.padding[:2]
-        depth = channels // self.groups
-        run = depth * self.width * self.images
-        flat = slab.reshape(self.groups, slab.shape[1], -1)[:, top : top + height]
-        flat = flat.transpose(1, 0, 2)
-        whole = flat[:, :, left * run : (left + 1) * run]
-        shifts = []
+        if not self.shifts or width != self.width:
+            yield from self._column_targets(slab)
+            return
         for q in range(self.kernel[1]):
-            offset = (q - left) * self.images
-            copy = flat[:, :, q * run : (q + 1) * run]
-            if offset < 0:
-                shifts.append((copy[:, :, -offset:], whole[:, :, :offset]))
-            elif offset > 0:
-                shifts.append((copy[:, :, :-offset], whole[:, :, offset:]))
-        view = whole.reshape(height, self.groups, depth, self.width, self.images)
-        return Target(view[:, :, :, :width], slice(None), tuple(shifts))
+            copy = self._copies(slab, q)
+            n, offset = copy.shape[2], (q - self.padding[1]) * self.images
+            start, stop = max(0, -offset), min(n, n - offset)
+            yield Target(copy[:, :, start:stop], slice(start + offset, stop + offset))
+
+    def home(self, slab: Array, width: int) -> Array | None:
+        """The copy that is the whole input, (H, C, width, images), or None where there is none."""
+        if self.groups > 1 or not self.shifts or width != self.width:
+            return None
+        whole = self._copies(slab, self.padding[1])
+        return whole.reshape(self.shape[1], self.shape[0], self.width, self.images)
+
+    def _copies(self, slab: Array, q: int) -> Array:
+        """Copy q of every row, (rows, groups, channels of a group * width * images)."""
+        top, run = self.padding[0], self.shape[0] // self.groups * self.width * self.images
+        flat = slab.reshape(self.groups, slab.shape[1], -1)[:, top : top + self.shape[1]]
+        copies: Array = flat[:, :, q * run : (q + 1) * run].transpose(1, 0, 2)
+        return copies
 
     def _column_targets(self, slab: Array) -> Iterator[Target]:
         """Every copy by itself, thinned by the stride."""
@@ -138,12 +147,6 @@ class SlabGeometry:
             columns = slice(start, start + (last - first) * stride + 1, stride)
             plane = planes[:, :, q * depth : (q + 1) * depth, first : last + 1]
             yield Target(plane.transpose(1, 0, 2, 3, 4), columns)
-
-    def home(self, slab: Array) -> Array | None:
-        """The copy that is the whole input, (H, C, W, images), or None where there is none."""
-        if self.groups > 1 or not self._shifts:
-            return None
-        return self._shifted_target(slab).view[:, 0]
 
     def windows(self, slab: Array, n_rows: int, columns: int) -> Array:
         """The im2col matrices (groups, n_rows, parts, K, columns), a view."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ class Tape:
 
     def __init__(self) -> None:
         self._calls: list[Callable[[], object]] = []
-        self._scratch: dict[tuple[str, str], Array] = {}
+        self._scratch: dict[tuple[str, tuple[int, ...], str], Array] = {}
 
     def add(self, function: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Append a call."""
@@ -35,15 +34,11 @@ class Tape:
             call()
 
     def scratch(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> Array:
-        """Memory that is overwritten by the next user of the same name.
-
-        Asking for more than before takes new memory; earlier views keep theirs.
-        """
-        size = prod(shape)
-        held = self._scratch.get((name, dtype))
-        if held is None or held.size < size:
-            held = self._scratch[name, dtype] = np.empty(size, dtype)
-        return held[:size].reshape(shape)
+        """Memory that every user of the same name, shape and dtype overwrites; zeros at first."""
+        key = name, shape, dtype
+        if key not in self._scratch:
+            self._scratch[key] = np.zeros(shape, dtype)
+        return self._scratch[key]
 
 
 def add_store(
@@ -53,20 +48,16 @@ def add_store(
     targets: Sequence[Target],
     clamp: tuple[int, int] | None = None,
 ) -> None:
-    """Write values (rows, C, W, images) to rows of every target, clamped on the way."""
+    """Write values (rows, C, width, images) to rows of every target, clamped on the way."""
     if clamp is not None and len(targets) > 1:
         _add_clip(tape, values, clamp, values)
         clamp = None
     for target in targets:
-        out = target.view[rows]
-        source = values[:, :, target.columns]
-        source = source.reshape(len(source), *out.shape[1:3], *source.shape[2:])
+        out, source = target.view[rows], target.source(values)
         if clamp is None:
             tape.add(np.copyto, out, source, casting="unsafe")
         else:
             _add_clip(tape, source, clamp, out)
-        for shifted, whole in target.shifts:
-            tape.add(np.copyto, shifted[rows], whole[rows])
 
 
 def add_requantize(
@@ -78,12 +69,16 @@ def add_requantize(
     rows: slice,
     targets: Sequence[Target],
 ) -> None:
-    """Requantize accumulators (rows, C, W, images) in place and store them.
+    """Requantize accumulators (rows, C, width, images) in place and store them.
+
+    Zero columns at the end of rows stay zero: 0 requantizes to 0, and the residual's are zero.
 
     float32 accumulators take float32 for the channels that are proven `exact`, and float64 for
     the others; float64 accumulators take float64 throughout (`requantize` has the proofs).
     """
     wide = acc.dtype == np.float64
+    if residual is not None:
+        residual = residual[:, :, : acc.shape[2]]
     doubtful = np.flatnonzero(~exact)
     if doubtful.size and not wide:
         shape = (acc.shape[0], len(doubtful), *acc.shape[2:])
@@ -91,6 +86,7 @@ def add_requantize(
         tape.add(_pick, acc, doubtful, picked)
         picked_residual = None
         if residual is not None:
+            shape = (*shape[:2], *residual.shape[2:])
             picked_residual = tape.scratch("picked residual", shape, "float64")
             tape.add(_pick, residual, doubtful, picked_residual)
         _add_scale(tape, picked, how, doubtful, picked_residual)
@@ -116,9 +112,10 @@ def _add_scale(
         return
     assert how.residual_multiplier is not None
     scale = how.residual_multiplier[channels] * unit
-    scaled = tape.scratch("residual", acc.shape, acc.dtype.name)
+    scaled = tape.scratch("residual", residual.shape, acc.dtype.name)
     tape.add(np.multiply, residual, _column(scale, acc.dtype), out=scaled)
-    tape.add(np.add, acc, scaled, out=acc)
+    part = acc[:, :, : residual.shape[2]]
+    tape.add(np.add, part, scaled, out=part)
     tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
     tape.add(np.floor, acc, out=acc)
 

@@ -60,9 +60,10 @@ def bacmac() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a check found something, 2 bad input, 130 Ctrl-C.
+    """Run the command line and exit.
 
-    A `BacmacError` and a wrong option are one line on standard error. Anything else that escapes
+    Exit status: 0 done; 1 a check found something, or the reader of the output left; 2 bad input;
+    130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error. Anything else that escapes
     is a bug and keeps its traceback.
     """
     try:
@@ -85,5 +86,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         # The reader went away (`| head`): point stdout at nothing so that exit stays silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+        status = 1
     sys.exit(status if isinstance(status, int) else 0)

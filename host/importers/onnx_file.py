@@ -17,7 +17,7 @@ from bacmac.host.errors import MissingExtraError, ModelFileError
 from bacmac.host.importers.arrays import read_bounded
 from bacmac.host.importers.lowering import Lowering, RefusedError
 from bacmac.host.importers.onnx_constants import compute, is_constant
-from bacmac.host.importers.onnx_node import Array, Node, array_of
+from bacmac.host.importers.onnx_node import Array, Node, array_of, text_of
 from bacmac.host.importers.onnx_ops import lower_node
 from bacmac.host.model.layers import Model
 
@@ -38,10 +38,10 @@ def load_onnx(path: str | Path) -> Model:
     graph, opset = _parse(data, file)
     inputs, outputs = list(graph.input), list(graph.output)
     try:
-        constants = {tensor.name: array_of(tensor) for tensor in graph.initializer}
+        constants = {text_of(tensor.name): array_of(tensor) for tensor in graph.initializer}
     except RefusedError as error:
         raise _told(file, "initializer", error) from error
-    inputs = [each for each in inputs if each.name not in constants]
+    inputs = [each for each in inputs if text_of(each.name) not in constants]
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelFileError(
             file,
@@ -50,16 +50,16 @@ def load_onnx(path: str | Path) -> Model:
             expected="one of each",
         )
     shape, flat = _input_shape(inputs[0], file)
-    output = outputs[0].name
+    source, output = text_of(inputs[0].name), text_of(outputs[0].name)
     nodes = _needed(graph, output, file, opset, constants)
     # reading a tensor's shape does not read the tensor
     uses = Counter(tensor for node in nodes if node.op != "Shape" for tensor in node.inputs)
     uses[output] += 1
 
     try:
-        lowering = Lowering(inputs[0].name, shape, uses, flat=flat)
+        lowering = Lowering(source, shape, uses, flat=flat)
     except RefusedError as error:
-        raise _told(file, f"input {inputs[0].name!r}", error) from error
+        raise _told(file, f"input {source!r}", error) from error
     for node in nodes:
         try:
             _read_node(node, lowering, constants, output)
@@ -121,7 +121,7 @@ def _parse(data: bytes, file: Path) -> tuple[Any, int]:
 
 def _input_shape(value: Any, file: Path) -> tuple[Shape, bool]:
     """(C, H, W), and whether the file knows features only."""
-    field = f"input {value.name!r}"
+    field = f"input {text_of(value.name)!r}"
     tensor = value.type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
     told = "(" + ", ".join("?" if side is None else str(side) for side in sides) + ")"
@@ -167,10 +167,10 @@ def _needed(
     needed: set[int] = set()
     pending = [output]
     while pending:
-        index_or_none = writers.get(pending.pop())
-        if index_or_none is not None and index_or_none not in needed:
-            needed.add(index_or_none)
-            pending.extend(nodes[index_or_none].inputs)
+        writer = writers.get(pending.pop())
+        if writer is not None and writer not in needed:
+            needed.add(writer)
+            pending.extend(nodes[writer].inputs)
     return [nodes[index] for index in sorted(needed)]
 
 

@@ -31,15 +31,16 @@ class Node:
     """
 
     def __init__(self, proto: Any, opset: int, constants: Mapping[str, Array]) -> None:
-        self.op: str = proto.op_type
-        self.domain: str = proto.domain
-        self.inputs: list[str] = list(proto.input)
-        self.outputs: list[str] = list(proto.output)
+        self.op = text_of(proto.op_type)
+        self.domain = text_of(proto.domain)
+        self.inputs = [text_of(tensor) for tensor in proto.input]
+        self.outputs = [text_of(tensor) for tensor in proto.output]
+        name = text_of(proto.name)
         self.opset = opset
-        self.name = readable_name(self.op, proto.name, self.inputs, self.outputs)
-        self.label = f"node {proto.name or next(iter(self.outputs), '')!r} ({self.op})"
+        self.name = readable_name(self.op, name, self.inputs, self.outputs)
+        self.label = f"node {name or next(iter(self.outputs), '')!r} ({self.op})"
         self._constants = constants
-        self._protos = {attribute.name: attribute for attribute in proto.attribute}
+        self._protos = {text_of(attribute.name): attribute for attribute in proto.attribute}
 
     @property
     def x(self) -> str:
@@ -134,6 +135,11 @@ class Node:
         return proto
 
 
+def text_of(value: str | bytes) -> str:
+    """A text field of a protocol buffer, which comes as bytes where it is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+
+
 def array_of(tensor: Any) -> Array:
     """A TensorProto as an array.
 
@@ -142,7 +148,7 @@ def array_of(tensor: Any) -> Array:
     """
     from onnx import numpy_helper
 
-    name = f"tensor {tensor.name!r}"
+    name = f"tensor {text_of(tensor.name)!r}"
     if tensor.data_location == 1 or tensor.external_data:
         raise RefusedError(f"{name} stored outside the file", "weights inside the file")
     if any(side < 0 for side in tensor.dims) or len(tensor.dims) > 16:

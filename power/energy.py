@@ -202,10 +202,14 @@ def quantisation(info: RailInfo, sds_w: Sequence[float]) -> Quantisation:
     step = info.quantum_w
     corrected = [math.sqrt(max(sd * sd - step * step / 12, 0.0)) for sd in sds_w]
     noise = float(np.median(corrected))
-    if noise / step >= FINE_ENOUGH:
-        return Quantisation(step, noise, 0.0)
-    u_w = step / math.sqrt(12) * math.exp(-2 * math.pi**2 * (noise / step) ** 2)
-    return Quantisation(step, noise, u_w)
+    return Quantisation(step, noise, step_uncertainty_w(step, noise))
+
+
+def step_uncertainty_w(step_w: float, noise_w: float) -> float:
+    """Standard uncertainty of a mean of rounded readings, 0 from FINE_ENOUGH noise on."""
+    if noise_w / step_w >= FINE_ENOUGH:
+        return 0.0
+    return step_w / math.sqrt(12) * math.exp(-2 * math.pi**2 * (noise_w / step_w) ** 2)
 
 
 def absolute_u_w(info: RailInfo, power_w: float) -> float | None:

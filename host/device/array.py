@@ -9,14 +9,16 @@ from typing import cast
 
 import numpy as np
 
+from bacmac.host.arith.bounds import prove_no_overflow
 from bacmac.host.arith.engine import Engine
 from bacmac.host.arith.network import IntegerNetwork
 from bacmac.host.arith.reference import Codes, Outputs, run_reference
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
-from bacmac.host.compile.loader import Memories, load_network, read_descriptors
+from bacmac.host.compile.loader import BadDescriptorError, Memories, load_network, read_descriptors
 from bacmac.host.compile.program import Tensor, stream_tensors
 from bacmac.host.compile.work import Work, network_work, total
+from bacmac.host.errors import CompileError
 
 Run = Callable[[Codes], Outputs]
 
@@ -66,9 +68,13 @@ def load_array(memories: Memories, word: str) -> LoadedNetwork:
     """Decode the memories and make ready to run.
 
     Raises:
-        BadDescriptorError: they hold no network.
+        BadDescriptorError: they hold no network, or one whose accumulators may overflow.
     """
     network = load_network(memories)
+    try:
+        prove_no_overflow(network)
+    except CompileError as error:  # what no compiler of ours has written
+        raise BadDescriptorError(0, str(error)) from error
     source, output = stream_tensors(network, memories.beat_bytes)
     bits = SCHEMES[memories.scheme].bits
     return LoadedNetwork(

@@ -5,6 +5,8 @@ A device is added to the contract by its word in DEVICES.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -106,7 +108,7 @@ def test_windows_are_disjoint_and_last_as_long_as_the_cycles(board, models):
     with Session(board, overlay, model, batch_size=4) as session:
         windows = [(result.window, result.counters.cycles) for result in session.stream(images)]
 
-    for (window, _), (following, _) in zip(windows, windows[1:], strict=False):
+    for (window, _), (following, _) in itertools.pairwise(windows):
         assert window.end_ns <= following.start_ns
     for window, cycles in windows:
         expected_ns = cycles * 1e9 / overlay.manifest.clock_hz

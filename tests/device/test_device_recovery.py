@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -146,10 +147,14 @@ def test_ctrl_c_while_a_batch_runs_frees_every_buffer(models, monkeypatch):
     def interrupted(duration_ns):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt), Session(board, OVERLAY, model) as session:
+    with Session(board, OVERLAY, model) as session:
         monkeypatch.setattr(board.clock, "sleep_ns", interrupted)
-        list(session.stream(images))
+        with pytest.raises(KeyboardInterrupt):
+            list(session.stream(images))
+        monkeypatch.undo()
+        again = run_all(session, images)
 
+    assert np.array_equal(again, expected_outputs(model, images))
     assert board.n_buffers == 0
 
 
@@ -202,7 +207,7 @@ def test_activity_is_ordered_and_holds_all_work_even_over_a_reset(models):
         result = session.repeat(images[:2], 7)
 
     work = board.activity.work
-    for earlier, later in zip(work, work[1:], strict=False):
+    for earlier, later in itertools.pairwise(work):
         assert earlier.end_ns <= later.start_ns
         assert earlier.start_ns < earlier.end_ns
     last = [entry for entry in work if entry.start_ns >= result.window.start_ns]

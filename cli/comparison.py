@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from bacmac.cli.output import note, print_table, say
@@ -9,6 +10,8 @@ from bacmac.host.files import write_text
 from bacmac.power.analysis import ArmEnergy, RailResult
 from bacmac.power.compare import ArmSummary, Comparison
 from bacmac.power.report import comparison_text, write_report
+
+_UNITS = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9))
 
 
 def write_comparison(comparison: Comparison, name: Path, *, report: bool) -> None:
@@ -38,10 +41,12 @@ def print_comparison(comparison: Comparison) -> None:
         title="arms, per inference",
         numbers=(3, 4, 5, 6, 7),
     )
+    different = [row for row in comparison.ledger if row.kind != "same"]
     print_table(
         ["what", "BAC", "MAC", "", "remark"],
-        [(row.item, row.a, row.b, row.kind, row.note) for row in comparison.ledger],
-        title="fairness: what differs, and whether it is the arithmetic",
+        [(row.item, row.a, row.b, row.kind, row.note) for row in different],
+        title="fairness: what differs, and whether it is the arithmetic that is compared "
+        f"({len(comparison.ledger) - len(different)} more properties are the same)",
     )
     failed = [check for check in comparison.checks if not check.passed]
     if failed:
@@ -93,9 +98,13 @@ def _joules(rail: RailResult, which: str) -> tuple[str, str]:
 
 
 def _joule(arm: ArmEnergy, which: str) -> str:
+    """Centre and half width of the 95 % interval, to two digits of the half width."""
     interval = arm.dynamic_j if which == "dynamic_j" else arm.total_j
     half = (interval.high - interval.low) / 2
-    return f"{interval.centre * 1e6:.3g} +- {half * 1e6:.2g} uJ"
+    largest = max(abs(interval.centre), half)
+    unit, scale = next((u for u in _UNITS if largest >= u[1]), _UNITS[-1])
+    digits = max(0, 1 - math.floor(math.log10(half / scale))) if half > 0 else 3
+    return f"{interval.centre / scale:.{digits}f} +- {half / scale:.{digits}f} {unit}"
 
 
 def _arm_row(name: str, arm: ArmSummary) -> tuple[object, ...]:

@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Exit status: 0 done; 1 a check found something, or the reader of the output left; 2 bad input;
-    130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error. Anything else that escapes
-    is a bug and keeps its traceback.
+    130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error. Anything else
+    that escapes is a bug and keeps its traceback.
     """
     try:
         status = bacmac.main(arguments, prog_name="bacmac", standalone_mode=False)

@@ -67,7 +67,12 @@ def load_layer_list(path: str | Path) -> Model:
     if unread:
         raise unread[0].error("name", "an output that nothing reads", "one output, the last layer")
 
-    lowering = Lowering(INPUT, shape, uses)
+    try:
+        lowering = Lowering(INPUT, shape, uses)
+    except RefusedError as error:
+        raise ModelFileError(
+            file, "input_shape", found=error.found, expected=error.expected
+        ) from error
     for layer in layers:
         try:
             _OPS[layer.op](layer, lowering)

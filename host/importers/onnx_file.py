@@ -24,6 +24,16 @@ from bacmac.host.model.layers import Model
 OLDEST_OPSET = 7
 MAX_NODES = 20_000
 _DOMAINS = ("", "ai.onnx")
+_QUANTIZED = (
+    "BipolarQuant",
+    "ConvInteger",
+    "DequantizeLinear",
+    "MatMulInteger",
+    "QLinearConv",
+    "QLinearMatMul",
+    "Quant",
+    "QuantizeLinear",
+)
 
 
 def load_onnx(path: str | Path) -> Model:
@@ -73,6 +83,9 @@ def load_onnx(path: str | Path) -> Model:
 
 
 def _read_node(node: Node, lowering: Lowering, constants: dict[str, Array], output: str) -> None:
+    if node.op in _QUANTIZED:
+        hint = "import the float network that it was made from"
+        raise RefusedError(f"a quantized network ({node.op})", "a float one", hint)
     if node.domain not in _DOMAINS:
         raise RefusedError(f"an op of domain {node.domain!r}", "ops of ONNX itself")
     if is_constant(node):

@@ -53,7 +53,8 @@ def ints(*values: int) -> Any:
 POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
 CASES = {
     "unknown op": (graph(node("Sigmoid", "x")), "'sigmoid' .Sigmoid.*one of Add, AveragePool"),
-    "foreign domain": (graph(node("Quant", "x", domain="qonnx")), "domain 'qonnx'"),
+    "foreign domain": (graph(node("Relu", "x", domain="acme")), "domain 'acme'"),
+    "quantized": (graph(node("Quant", "x", domain="qonnx")), "quantized network .Quant.*float"),
     "dilation": (graph(conv(dilations=[2, 2])), "'conv' .Conv.*dilation"),
     "kernel shape": (graph(conv(kernel_shape=[5, 5])), "kernel_shape"),
     "negative pads": (graph(conv(pads=[-1, 0, 0, 0])), "pads"),

@@ -93,13 +93,30 @@ def _check_overlay(overlay: Overlay) -> None:
             hint="this release compiles for no other version of the formats",
         )
     geometry = manifest.geometry
-    if (geometry.group_inputs, geometry.group_outputs) != (geometry.inputs, geometry.outputs):
-        raise MismatchError(
-            manifest.name,
+    array = geometry.outputs, geometry.inputs
+    # the groups of the weight image are the array's, begin at a byte, and descriptors at a beat
+    for name, found, expected, good in (
+        (
             "geometry.group",
-            found=f"{geometry.group_inputs} x {geometry.group_outputs}",
-            expected=f"{geometry.inputs} x {geometry.outputs}, the array's own",
-        )
+            f"{geometry.group_outputs} x {geometry.group_inputs}",
+            f"{array[0]} x {array[1]}, the array's own",
+            (geometry.group_outputs, geometry.group_inputs) == array,
+        ),
+        (
+            "geometry",
+            f"{array[0]} x {array[1]}",
+            "a multiple of 8 products",
+            array[0] * array[1] % 8 == 0,
+        ),
+        (
+            "beat_bytes",
+            str(manifest.beat_bytes),
+            f"a divisor of the {DESCRIPTOR_BYTES} bytes of a descriptor",
+            DESCRIPTOR_BYTES % manifest.beat_bytes == 0,
+        ),
+    ):
+        if not good:
+            raise MismatchError(manifest.name, name, found=found, expected=expected)
 
 
 def _check_scheme(

@@ -22,12 +22,12 @@ from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.errors import DeviceError, DeviceTimeoutError, MismatchError
 
 CLOCK_TOLERANCE = 1e-3
-DEADLINE_FACTOR = 4
+DEADLINE_FACTOR = 2
 DEADLINE_FLOOR_NS = 250_000_000
-"""Deadline = 4 x what the cycles say + 0.25 s: room for a host that is busy elsewhere."""
+"""Deadline = 2 x what the cycles say + 0.25 s: room for a host that is busy elsewhere."""
 POLL_NS = 20_000
-MAX_POLL_NS = 20_000_000
-"""While work is due the driver sleeps until it should be over, at most 20 ms at a time."""
+MAX_POLL_NS = 100_000_000
+"""While work is due the driver sleeps until it should be over, at most 0.1 s at a time."""
 
 IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
 """Values of STREAM_SELECT."""

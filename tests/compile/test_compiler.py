@@ -73,6 +73,43 @@ def test_the_bytes_hold_the_whole_network(models, name, signed):
     assert_same_network(load_network(memories_of(program)), model.network)
 
 
+@pytest.mark.parametrize("array", [(8, 8), (4, 2), (32, 16), (16, 64)])
+@pytest.mark.parametrize("beat_bytes", [4, 16, 64])
+def test_the_formats_follow_the_geometry(models, array, beat_bytes):
+    geometry = replace(
+        OVERLAY.manifest.geometry,
+        outputs=array[0],
+        inputs=array[1],
+        group_outputs=array[0],
+        group_inputs=array[1],
+    )
+    manifest = replace(OVERLAY.manifest, geometry=geometry, beat_bytes=beat_bytes)
+    model, _ = models.everything()
+
+    program = compile_model(model, replace(OVERLAY, manifest=manifest))
+
+    assert_same_network(load_network(memories_of(program)), model.network)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"group_inputs": 32}, "geometry.group: found 16 x 32; expected 16 x 16"),
+        (
+            {"inputs": 1, "outputs": 4, "group_inputs": 1, "group_outputs": 4},
+            "geometry: found 4 x 1; expected a multiple of 8",
+        ),
+    ],
+)
+def test_a_geometry_without_a_weight_format_is_refused(models, changes, message):
+    model, _ = models.everything()
+    geometry = replace(OVERLAY.manifest.geometry, **changes)
+    other = replace(OVERLAY, manifest=replace(OVERLAY.manifest, geometry=geometry))
+
+    with pytest.raises(MismatchError, match=message):
+        compile_model(model, other)
+
+
 def random_chain(models, seed, length):
     """A model of random layers with residuals wherever shapes allow one."""
     rng = np.random.default_rng(seed)
@@ -255,12 +292,15 @@ def test_a_number_too_large_for_its_field_is_named(models):
         compile_model(b.model(), OVERLAY)
 
 
-def test_an_overlay_of_another_abi_is_refused(models):
+def test_an_overlay_of_another_abi_or_too_wide_a_stream_is_refused(models):
     model, _ = models.everything()
     other = replace(OVERLAY, manifest=replace(OVERLAY.manifest, abi=2))
+    wide = replace(OVERLAY, manifest=replace(OVERLAY.manifest, beat_bytes=128))
 
     with pytest.raises(MismatchError, match="bac-pot4: abi: found 2; expected 1"):
         compile_model(model, other)
+    with pytest.raises(MismatchError, match="beat_bytes: found 128; expected a divisor of the 64"):
+        compile_model(model, wide)
 
 
 @settings(max_examples=60, deadline=None)

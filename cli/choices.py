@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from bacmac.host.compile.choose import choose_overlay
-from bacmac.host.importers.images import ImageSet
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.overlays.registry import list_overlays, load_overlay
@@ -56,13 +54,3 @@ def resolve_overlay(
     if name is not None:
         return load_overlay(name, folders)
     return choose_overlay(model, list_overlays(folders), product=product)
-
-
-def first_images(image_set: ImageSet, limit: int | None) -> ImageSet:
-    """The first `limit` images with their labels, or all of them."""
-    labels = image_set.labels
-    return replace(
-        image_set,
-        images=image_set.images[:limit],
-        labels=None if labels is None else labels[:limit],
-    )

@@ -9,7 +9,6 @@ import click
 from bacmac.cli.choices import (
     FILE,
     device_option,
-    first_images,
     folders_option,
     images_option,
     limit_option,
@@ -18,8 +17,8 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.comparison import print_comparison, write_comparison
 from bacmac.cli.output import json_option, print_json, progress
-from bacmac.host.importers.images import load_images
 from bacmac.host.pack.file import read_packed
+from bacmac.host.runtime.inputs import load_images_for
 from bacmac.power.compare import compare as run_comparison
 from bacmac.power.report import comparison_json, require_report
 from bacmac.power.runs import Arm, ComparePlan
@@ -90,7 +89,7 @@ def compare(
     if not no_report:
         require_report()
     bac_model, mac_model = read_packed(bac), read_packed(mac)
-    image_set = first_images(load_images(images, shape=bac_model.model.input_shape), limit)
+    image_set = load_images_for(bac_model.model, images, limit)
     plan = ComparePlan(
         bac=Arm(resolve_overlay(bac_model.model, bac_overlay, folders, "bac"), bac_model),
         mac=Arm(resolve_overlay(mac_model.model, mac_overlay, folders, "mac"), mac_model),

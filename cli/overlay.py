@@ -125,11 +125,15 @@ def check(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("name")
 @click.option("-o", "--output", required=True, type=FILE, help="The .hwh to write.")
 @folders_option
-def hwh(name: str, output: Path, folders: tuple[Path, ...]) -> None:
+@json_option
+def hwh(name: str, output: Path, folders: tuple[Path, ...], as_json: bool) -> None:
     """Write the hardware hand-off (.hwh) of overlay NAME, for emulation under PYNQ."""
     data = make_hwh(load_overlay(name, folders))
     write_bytes(output, data)
-    note(f"{output}: {len(data):,} bytes")
+    if as_json:
+        print_json({"file": str(output), "bytes": len(data)})
+    else:
+        note(f"{output}: {len(data):,} bytes")
 
 
 def _show(key: str, value: object) -> object:

@@ -12,7 +12,6 @@ from bacmac.cli.choices import (
     FILE,
     batch_option,
     device_option,
-    first_images,
     folders_option,
     images_option,
     limit_option,
@@ -22,9 +21,9 @@ from bacmac.cli.choices import (
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
 from bacmac.host.device.registry import open_board
 from bacmac.host.files import replace_atomically
-from bacmac.host.importers.images import load_images
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.evaluate import Evaluation, evaluate
+from bacmac.host.runtime.inputs import load_images_for
 from bacmac.host.runtime.session import Session
 
 
@@ -51,7 +50,7 @@ def run(
 ) -> None:
     """Stream images through a device with the model PACKED loaded."""
     model = read_packed(packed).model
-    image_set = first_images(load_images(images, shape=model.input_shape), limit)
+    image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
     board = open_board(device)
     try:

@@ -11,7 +11,6 @@ import click
 from bacmac.cli.choices import (
     FILE,
     batch_option,
-    first_images,
     folders_option,
     images_option,
     limit_option,
@@ -20,9 +19,9 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.output import json_option, print_json, print_table, progress, say
 from bacmac.host.device.registry import open_board
-from bacmac.host.importers.images import load_images
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.compare_devices import DeviceComparison, first_difference
+from bacmac.host.runtime.inputs import load_images_for
 
 
 @click.command()
@@ -51,7 +50,7 @@ def verify(
     Exit status 0 when outputs and counters are equal, 1 when they are not.
     """
     model = read_packed(packed).model
-    image_set = first_images(load_images(images, shape=model.input_shape), limit)
+    image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
     with ExitStack() as stack:
         first, second = open_board(device), open_board(against)

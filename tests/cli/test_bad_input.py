@@ -270,6 +270,12 @@ def images_claim_to_be_enormous(w: World) -> Arguments:
     return _pack(w, images=path)
 
 
+@case("normalization", "pixel_max 255", "pixel_max 16")
+def images_mean_something_else_than_the_model_takes(w: World) -> Arguments:
+    pixels = np.zeros((4, 1, 8, 8), np.uint8)
+    return _run(w, images=w.npz("images.npz", images=pixels, pixel_max=np.float64(255)))
+
+
 # Options
 
 

@@ -46,7 +46,6 @@ NO_PADDING: Padding = (0, 0, 0, 0)
 MAX_ELEMENTS = 1 << 28
 """Of one tensor of one image, or of one weight: far above any SoC, far below a crash."""
 MAX_NAME = 48
-_FROZEN = ""  # the name of no tensor, so its number of readers is never one
 
 
 class RefusedError(Exception):
@@ -99,8 +98,9 @@ class Lowering:
         self._uses = uses
         self._layers: dict[str, Layer] = {}
         self._shapes: dict[str, Shape] = {INPUT: input_shape}
-        # the tensor that holds a layer's output as it is now, with all its readers
-        self._tip: dict[str, str] = {INPUT: _FROZEN}
+        # the tensor that holds a layer's output as it is now, with all its readers; None where
+        # the layer must stay as it is
+        self._tip: dict[str, str | None] = {INPUT: None}
         _check_size(input_shape, "the input")
         self._values: dict[str, _Value] = {input_tensor: _Value(INPUT, input_shape, flat)}
 
@@ -178,7 +178,7 @@ class Lowering:
             value = self._plain(x)
         else:
             gain, shift = value.affine[0] * gain, value.affine[1] * gain + shift
-        self._tip[value.layer] = _FROZEN
+        self._tip[value.layer] = None
         self._values[output] = replace(value, affine=(gain, shift))
 
     def batchnorm(
@@ -289,7 +289,7 @@ class Lowering:
         value = self._value(x)
         if flat is not None:
             value = replace(value, flat=flat)
-        if self._uses.get(self._tip[value.layer]) == 1 and value.move is None:
+        if value.move is None and self._only_reader(value.layer):
             self._tip[value.layer] = output
         self._values[output] = value
 
@@ -390,7 +390,7 @@ class Lowering:
         )
         _check_size(shape, "a moved tensor")
         # from here on another layer may read this one's output without a tensor of the file
-        self._tip[value.layer] = _FROZEN
+        self._tip[value.layer] = None
         self._values[output] = replace(value, shape=shape, move=move)
 
     def _rename(self, value: _Value, output: str) -> None:
@@ -399,7 +399,8 @@ class Lowering:
         self._values[output] = value
 
     def _only_reader(self, layer: str) -> bool:
-        return layer in self._layers and self._uses.get(self._tip[layer]) == 1
+        tip = self._tip[layer]
+        return tip is not None and self._uses.get(tip) == 1
 
     def _clamp_target(self, layer: str) -> str | None:
         if not self._only_reader(layer):
@@ -473,6 +474,8 @@ class Lowering:
             bias = np.zeros(len(weight), np.float32)
         if bias.shape != (len(weight),):
             raise RefusedError(f"bias {bias.shape}", f"({len(weight)},)")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise RefusedError("a weight or bias that is not finite", "finite float32")
         layer = Conv(
             self._free_name(name),
             value.layer,

@@ -61,7 +61,7 @@ def load_onnx(path: str | Path) -> Model:
         )
     shape, flat = _input_shape(inputs[0], file)
     source, output = text_of(inputs[0].name), text_of(outputs[0].name)
-    nodes = _needed(graph, output, file, opset, constants)
+    nodes = _needed(graph, source, output, file, opset, constants)
     # reading a tensor's shape does not read the tensor
     uses = Counter(tensor for node in nodes if node.op != "Shape" for tensor in node.inputs)
     uses[output] += 1
@@ -90,6 +90,7 @@ def _read_node(node: Node, lowering: Lowering, constants: dict[str, Array], outp
         raise RefusedError(f"an op of domain {node.domain!r}", "ops of ONNX itself")
     if is_constant(node):
         constants[node.output] = compute(node, lowering)
+        node.refuse_rest()
         return
     if node.op in ("Softmax", "LogSoftmax") and node.output != output:
         raise RefusedError(f"{node.op} inside the network", f"{node.op} as the last node only")
@@ -165,14 +166,14 @@ def _input_shape(value: Any, file: Path) -> tuple[Shape, bool]:
 
 
 def _needed(
-    graph: Any, output: str, file: Path, opset: int, constants: dict[str, Array]
+    graph: Any, source: str, output: str, file: Path, opset: int, constants: dict[str, Array]
 ) -> list[Node]:
     """The nodes that the output depends on, in the file's order."""
     nodes = [Node(proto, opset, constants) for proto in graph.node]
     writers: dict[str, int] = {}
     for index, node in enumerate(nodes):
         for tensor in filter(None, node.outputs):
-            if tensor in writers or tensor in constants:
+            if tensor in writers or tensor in constants or tensor == source:
                 raise ModelFileError(
                     file, node.label, found=f"{tensor!r} written twice", expected="once"
                 )

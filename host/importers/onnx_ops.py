@@ -52,7 +52,9 @@ def _gemm(node: Node, lowering: Lowering) -> None:
         raise RefusedError("transA 1", "transA 0: images are rows")
     if not lowering.is_flat(node.x):
         raise RefusedError("an input with rows and columns", "a flatten before it")
-    weight = node.weight(1) * np.float32(node.number("alpha", 1.0))
+    alpha = np.float32(node.number("alpha", 1.0))
+    with np.errstate(all="ignore"):  # what is not finite is refused when the layer is made
+        weight = alpha * node.weight(1)
     weight = weight if node.integer("transB", 0) else weight.T
     bias = None
     beta = np.float32(node.number("beta", 1.0))
@@ -62,7 +64,8 @@ def _gemm(node: Node, lowering: Lowering) -> None:
             raise RefusedError(f"C of shape {given.shape}", "one value an output")
         if given.size not in (1, len(weight)):
             raise RefusedError(f"C of shape {given.shape}", f"one value, or {len(weight)}")
-        bias = np.ascontiguousarray(np.broadcast_to(beta * given.ravel(), len(weight)))
+        with np.errstate(all="ignore"):
+            bias = np.ascontiguousarray(np.broadcast_to(beta * given.ravel(), len(weight)))
     lowering.dense(node.name, node.x, node.output, weight, bias)
 
 

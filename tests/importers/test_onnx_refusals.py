@@ -136,6 +136,19 @@ CASES = {
         ),
         "256 features",
     ),
+    "endless alpha": (
+        graph(
+            node("Flatten", "x", output="t"),
+            node("Gemm", "t", "u", alpha=1e38),
+            constants={"u": np.full((256, 3), 9, "f")},
+        ),
+        "not finite",
+    ),
+    "input written": (graph(node("Relu", "x", output="x"), conv()), "'x' written twice"),
+    "attribute of a constant": (
+        graph(node("Neg", "v", output="e", secret=1), node("Mul", "x", "e")),
+        "'secret'",
+    ),
     "flatten of images": (graph(node("Flatten", "x", axis=2)), "axis 2"),
     "reshape": (graph(node("Reshape", "x", "s"), constants={"s": ints(0, 8, 4, 8)}), "a flatten"),
     "reshape over images": (graph(node("Reshape", "x", "s"), constants={"s": ints(2, 128)}), "N"),

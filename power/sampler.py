@@ -144,7 +144,7 @@ class Sampler:
             for jitter in jitters.astype(np.int64).tolist():
                 index += 1
                 deadline = start_ns + index * period + jitter
-                if deadline + period >= self._clock.now_ns():
+                if deadline > self._clock.now_ns():
                     yield deadline
 
 

@@ -145,11 +145,9 @@ def _mean_sd(sigma_w: float, tau_s: float, window_s: float) -> float:
 
 def _rounded_mean(value_w: Values, step_w: float, noise_w: float) -> Values:
     """Mean of noisy readings rounded to a step (Widrow and Kollar 2008: its Fourier series)."""
-    result = value_w.copy()
+    result: Values = value_w.copy()
     for k in range(1, 9):
         damped = math.exp(-2 * (math.pi * k * noise_w / step_w) ** 2)
-        sign = 1 if k % 2 == 0 else -1
-        result += (
-            sign * step_w / (math.pi * k) * damped * np.sin(2 * math.pi * k * value_w / step_w)
-        )
+        amplitude_w = (-1) ** k * step_w / (math.pi * k) * damped
+        result = result + amplitude_w * np.sin(2 * math.pi * k * value_w / step_w)
     return result

@@ -163,7 +163,8 @@ def test_energies_follow_from_the_records_alone(
 
 
 def test_the_coarse_board_says_that_its_step_limits_it(make_plan: MakePlan) -> None:
-    changes = {"mac": "uniform-4", "rail_names": ("12V",), "blocks": 10}
+    changes = {"mac": "uniform-4", "rail_names": ("12V",), "blocks": 12}
+    changes |= {"run_s": 10.0, "idle_s": 5.0}
     fine = compare(make_plan(**changes))
     coarse = compare(make_plan(**changes, rails="emulated:coarse"))
 

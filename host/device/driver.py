@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from weakref import WeakSet
 
 import numpy as np
 
@@ -31,6 +32,9 @@ MAX_POLL_NS = 100_000_000
 
 IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
 """Values of STREAM_SELECT."""
+
+_DRIVEN: WeakSet[Board] = WeakSet()
+"""Boards with an open driver: two would run each other's programs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,7 @@ class Driver:
         self._registers = NamedRegisters(board, program.overlay.registers)
         self._buffers: list[Buffer] = []
         self._slots: tuple[_Slot, ...] = ()
-        self._loaded = False
+        self._open = self._loaded = False
         self._flight: _Flight | None = None
 
     # ---- open, load, close
@@ -100,12 +104,16 @@ class Driver:
 
         Raises:
             MismatchError: the board runs something other than the overlay.
-            DeviceError: no memory, or a load that fails.
+            DeviceError: another driver is open on the board, no memory, or a load that fails.
         """
-        self._board.load_overlay(self._overlay)
-        self._check_identity()
-        self._check_clock()
+        if self._board in _DRIVEN:
+            raise DeviceError(f"{self._board.word} is in use by another session: close that first")
+        _DRIVEN.add(self._board)
+        self._open = True
         try:
+            self._board.load_overlay(self._overlay)
+            self._check_identity()
+            self._check_clock()
             self._slots = (self._allocate_slot(), self._allocate_slot())
             self._load()
         except BaseException:
@@ -114,6 +122,8 @@ class Driver:
 
     def close(self) -> None:
         """Stop what runs and free every buffer; may be called twice."""
+        if not self._open:
+            return
         try:
             if self._flight is not None:
                 self.reset()
@@ -121,6 +131,8 @@ class Driver:
             self._slots = ()
             while self._buffers:
                 self._buffers.pop().free()
+            _DRIVEN.discard(self._board)
+            self._open = False
 
     def reset(self) -> None:
         """Bring accelerator and DMA back to the state after configuration, from any state."""

@@ -30,6 +30,8 @@ DEFAULT_BATCH = 256
 class Session:
     """Compiles on construction; opens the device on entering, frees everything on leaving.
 
+    A board has one open session at a time; a session may be entered again after it was left.
+
     Args:
         board: open; stays the caller's to close.
         overlay: loaded on entering.

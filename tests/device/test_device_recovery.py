@@ -171,6 +171,23 @@ def test_two_streams_at_a_time_are_refused(models):
     assert len(rest) == 5
 
 
+def test_a_board_has_one_open_session_at_a_time(models):
+    model, images = models.everything()
+    board = EmulatedBoard()
+    first, second = Session(board, OVERLAY, model), Session(board, OVERLAY, model)
+
+    with first:
+        for late in (first, second):
+            with pytest.raises(DeviceError, match="in use by another session"):
+                late.__enter__()
+        (result,) = first.stream(images)
+    with second:
+        (again,) = second.stream(images)
+
+    assert np.array_equal(result.outputs, again.outputs)
+    assert board.n_buffers == 0
+
+
 def test_a_session_that_is_not_open_says_so(models):
     model, images = models.everything()
 

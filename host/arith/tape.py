@@ -101,7 +101,7 @@ def _add_scale(
 ) -> None:
     """Turn acc into round(acc * M + residual * R), not yet clamped, in its own precision."""
     unit = 2.0 ** -how.shift[channels].astype(np.float64)
-    tape.add(np.multiply, acc, _column(how.multiplier[channels] * unit, acc.dtype), out=acc)
+    tape.add(np.multiply, acc, _factors(how.multiplier[channels] * unit, acc), out=acc)
     if residual is None:
         # float64 meets ties exactly and must break them upwards; float32 is certified with rint
         if acc.dtype == np.float64:
@@ -113,7 +113,7 @@ def _add_scale(
     assert how.residual_multiplier is not None
     scale = how.residual_multiplier[channels] * unit
     scaled = tape.scratch("residual", residual.shape, acc.dtype.name)
-    tape.add(np.multiply, residual, _column(scale, acc.dtype), out=scaled)
+    tape.add(np.multiply, residual, _factors(scale, scaled), out=scaled)
     part = acc[:, :, : residual.shape[2]]
     tape.add(np.add, part, scaled, out=part)
     tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
@@ -133,5 +133,13 @@ def _put(source: Array, channels: npt.NDArray[np.intp], out: Array) -> None:
     out[:, channels] = source
 
 
-def _column(values: Array, dtype: np.dtype[Any]) -> Array:
-    return values.astype(dtype).reshape(-1, 1, 1)
+def _factors(values: Array, like: Array) -> Array:
+    """Values (C,) to multiply (rows, C, width, images) with: one number, or a whole row.
+
+    NumPy's inner loop is then as long as the row; a column of factors would end it at every
+    channel, which was measured to take 1.7 times as long.
+    """
+    same = bool((values == values[0]).all())
+    shape = (1, 1, 1) if same else like.shape[1:]
+    factors: Array = np.broadcast_to(values[: shape[0], None, None], shape).astype(like.dtype)
+    return factors

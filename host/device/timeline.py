@@ -43,7 +43,7 @@ class Timeline:
         end_ns = start_ns + self.duration_ns(work.cycles)
         self._free_ns = max(self._free_ns, end_ns)
         if end_ns > start_ns:
-            self._log.work.append(Activity(start_ns, end_ns, **asdict(work), dma_bytes=dma_bytes))
+            self._log.work.append(Activity(start_ns, end_ns, **vars(work), dma_bytes=dma_bytes))
         return end_ns
 
     def stop(self) -> None:

@@ -16,16 +16,14 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from bacmac.host.arith.network import ConvOp
-from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.device.board import Board
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import DeviceError, MismatchError, RailError
-from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.runtime.evaluate import Evaluation, evaluate
 from bacmac.host.runtime.session import Session
 from bacmac.overlays.fairness import LedgerRow, fairness_ledger
 from bacmac.power.analysis import RailResult, analyse
+from bacmac.power.arms import ArmSummary, model_rows, summarize_arm
 from bacmac.power.checks import Check, check_records
 from bacmac.power.coefficients import Coefficient
 from bacmac.power.emulated import EmulatedRails
@@ -44,46 +42,10 @@ from bacmac.power.runs import (
 from bacmac.power.sources import open_rails
 from bacmac.power.statistics import Verdict
 
+__all__ = ["ArmSummary", "Comparison", "compare"]
+
 PRIMARY_RAILS = ("12V", "INT")
 """The rail of the headline is the first of these that was read: 12V has the finer sensor."""
-
-
-@dataclass(frozen=True)
-class ArmSummary:
-    """What one arm was, and how often it was right.
-
-    Attributes:
-        overlay, overlay_sha256: what was loaded.
-        product, scheme: of the overlay.
-        clock_hz: read back before the runs.
-        model, model_path, model_sha256, model_bytes: the packed file.
-        weight_bits: bits of a weight code, largest over the layers.
-        sparsity: share of zero weights.
-        n_images: images classified; n_correct of them right, None without labels.
-        cycles, products_done, products_skipped: of one inference, by the device's counters.
-    """
-
-    overlay: str
-    overlay_sha256: str
-    product: str
-    scheme: str
-    clock_hz: float
-    model: str
-    model_path: str
-    model_sha256: str
-    model_bytes: int
-    weight_bits: int
-    sparsity: float
-    n_images: int
-    n_correct: int | None
-    cycles: float
-    products_done: float
-    products_skipped: float
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of images classified right, None without labels."""
-        return None if self.n_correct is None else self.n_correct / self.n_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +160,7 @@ def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> C
     if progress is not None:
         progress("runs", len(records), 2 * plan.blocks)
     results = analyse(records)
-    bac, mac = (_summary(plan.arm(n), n, evaluations[n], records) for n in ARMS)
+    bac, mac = (summarize_arm(plan.arm(n), n, evaluations[n], records) for n in ARMS)
     emulated = rails.emulated or board.provenance != "board"
     names = [result.info.name for result in results]
     return Comparison(
@@ -210,7 +172,7 @@ def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> C
         mac,
         results,
         next((name for name in PRIMARY_RAILS if name in names), names[0]),
-        (*fairness_ledger(plan.bac.overlay, plan.mac.overlay), *_model_rows(plan)),
+        (*fairness_ledger(plan.bac.overlay, plan.mac.overlay), *model_rows(plan)),
         check_records(records, results),
         tuple(records),
         rails.coefficients.table() if isinstance(rails, EmulatedRails) else (),
@@ -290,91 +252,6 @@ def _passes(plan: ComparePlan, session: Session) -> tuple[int, int]:
         )
     warm_up, run = (1 + round((s - once_s) / pass_s) for s in (plan.warm_up_s, plan.run_s))
     return max(warm_up, 0), max(run, 1)
-
-
-def _summary(
-    arm: Arm, name: ArmName, evaluation: Evaluation, records: list[RunRecord]
-) -> ArmSummary:
-    manifest, packed = arm.overlay.manifest, arm.model
-    record = next(r for r in records if r.arm == name)
-    n = record.n_inferences
-    return ArmSummary(
-        manifest.name,
-        arm.overlay.sha256,
-        manifest.product,
-        manifest.scheme,
-        record.clock_hz,
-        packed.model.name,
-        packed.path,
-        packed.sha256,
-        packed.n_bytes,
-        _weight_bits(packed.model),
-        _sparsity(packed.model),
-        evaluation.n_images,
-        evaluation.n_correct,
-        record.counters.cycles / n,
-        record.counters.products_done / n,
-        record.counters.products_skipped / n,
-    )
-
-
-def _model_rows(plan: ComparePlan) -> tuple[LedgerRow, ...]:
-    """Ledger rows of the two packed models."""
-    bac, mac = plan.bac.model.model, plan.mac.model.model
-    rows = (
-        ("model: layers and shapes", _structure(bac), _structure(mac)),
-        ("model: schemes", _schemes(bac), _schemes(mac)),
-        ("model: weight bits", f"{_weight_bits(bac)}", f"{_weight_bits(mac)}"),
-        ("model: activation bits", _activation_bits(bac), _activation_bits(mac)),
-        ("model: zero weights", f"{_sparsity(bac):.1%}", f"{_sparsity(mac):.1%}"),
-    )
-    notes = {
-        "model: weight bits": "fewer bits save weight memory and traffic whatever the product is",
-        "model: zero weights": "zero weights save energy in either arm",
-    }
-    arithmetic = ("model: schemes",)
-    return tuple(
-        LedgerRow(
-            item,
-            a,
-            b,
-            "same" if a == b else "arithmetic" if item in arithmetic else "confound",
-            notes.get(item, ""),
-        )
-        for item, a, b in rows
-    )
-
-
-def _structure(model: QuantizedModel) -> str:
-    weights = sum(
-        layer.op.levels.size
-        for layer in model.layers
-        if isinstance(layer.op, ConvOp) and layer.has_weights
-    )
-    return f"{len(model.layers)} layers, {weights:,} weights"
-
-
-def _schemes(model: QuantizedModel) -> str:
-    return ", ".join(sorted({layer.scheme for layer in model.layers if layer.has_weights}))
-
-
-def _weight_bits(model: QuantizedModel) -> int:
-    return max((SCHEMES[x.scheme].bits for x in model.layers if x.has_weights), default=0)
-
-
-def _activation_bits(model: QuantizedModel) -> str:
-    formats = [model.input_format, *(layer.output for layer in model.layers if layer.output)]
-    return ", ".join(str(bits) for bits in sorted({f.bits for f in formats}))
-
-
-def _sparsity(model: QuantizedModel) -> float:
-    levels = [
-        layer.op.levels
-        for layer in model.layers
-        if isinstance(layer.op, ConvOp) and layer.has_weights
-    ]
-    n = sum(array.size for array in levels)
-    return 1.0 - sum(int(np.count_nonzero(array)) for array in levels) / n if n else 0.0
 
 
 def _provenance(rails: RailSource, board: Board) -> dict[str, str]:

@@ -15,7 +15,8 @@ from typing import Any
 from bacmac.host.errors import MissingExtraError
 from bacmac.host.files import write_text
 from bacmac.power.analysis import ArmEnergy, RailResult, RunEnergy
-from bacmac.power.compare import ArmSummary, Comparison
+from bacmac.power.arms import ArmSummary
+from bacmac.power.compare import Comparison
 from bacmac.power.runs import RunRecord
 from bacmac.power.statistics import Interval, RatioEstimate
 

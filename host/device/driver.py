@@ -19,10 +19,10 @@ import numpy as np
 from bacmac.host.arith.reference import Codes, Outputs
 from bacmac.host.compile.program import Program
 from bacmac.host.device.board import Board, Buffer
+from bacmac.host.device.identity import check_identity
 from bacmac.host.device.named_registers import NamedRegisters
-from bacmac.host.errors import DeviceError, DeviceTimeoutError, MismatchError
+from bacmac.host.errors import DeviceError, DeviceTimeoutError
 
-CLOCK_TOLERANCE = 1e-3
 DEADLINE_FACTOR = 2
 DEADLINE_FLOOR_NS = 250_000_000
 """Deadline = 2 x what the cycles say + 0.25 s: room for a host that is busy elsewhere."""
@@ -112,8 +112,7 @@ class Driver:
         self._open = True
         try:
             self._board.load_overlay(self._overlay)
-            self._check_identity()
-            self._check_clock()
+            check_identity(self._board, self._overlay)
             self._slots = (self._allocate_slot(), self._allocate_slot())
             self._load()
         except BaseException:
@@ -188,36 +187,6 @@ class Driver:
     def _check_free(self) -> None:
         if self._flight is not None:
             raise DeviceError("a batch of another stream still runs: end that stream first")
-
-    def _check_identity(self) -> None:
-        manifest = self._overlay.manifest
-        identity = self._overlay.registers.register("ID").reset
-        for name, expected in (
-            ("ID", identity),
-            ("ABI", manifest.abi),
-            ("BUILD", manifest.build_id),
-        ):
-            found = self._registers.read(name)
-            if found != expected:
-                raise MismatchError(
-                    self._board.word,
-                    f"register {name}",
-                    found=f"{found:#010x}",
-                    expected=f"{expected:#010x} of overlay {manifest.name}",
-                    hint="the device runs another overlay or another build of it",
-                )
-
-    def _check_clock(self) -> None:
-        manifest = self._overlay.manifest
-        found = self._board.clock_hz()
-        if abs(found - manifest.clock_hz) > CLOCK_TOLERANCE * manifest.clock_hz:
-            raise MismatchError(
-                self._board.word,
-                "accelerator clock",
-                found=f"{found / 1e6:.3f} MHz",
-                expected=f"{manifest.clock_hz / 1e6:.3f} MHz of overlay {manifest.name}",
-                hint="no time and no energy can be told at another clock",
-            )
 
     def _allocate_slot(self) -> _Slot:
         total = self._batch_size * self._program.input.n_bytes

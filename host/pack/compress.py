@@ -226,8 +226,6 @@ def _provenance(
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(options.normalization).items()
         }
-    for key in ("schemes", "sparsities", "activation_bits_table"):
-        words[key] = dict(words[key])
     return {
         "tool": "bacmac",
         "version": importlib.metadata.version("bacmac"),

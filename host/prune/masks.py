@@ -65,12 +65,12 @@ def prune(
     for name, value in [("sparsity", sparsity), *table.items()]:
         if not 0.0 <= value < 1.0:
             raise InputError("sparsity", name, found=f"{value}", expected="0 to below 1")
-    if method == "pot-aware" and scales is None:
-        raise ValueError("pot-aware pruning needs the weight scales")
 
     def bins(name: str) -> npt.NDArray[np.int64]:
-        if method == "magnitude" or scales is None:
+        if method == "magnitude":
             return np.zeros(weights[name].size, np.int64)
+        if scales is None:
+            raise ValueError("pot-aware pruning needs the weight scales")
         return exponent_bins(weights[name], scales[name]).reshape(-1)
 
     pools = [([name], target) for name, target in table.items()]

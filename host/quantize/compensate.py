@@ -21,16 +21,20 @@ BLOCK_COLUMNS = 64
 BLOCK_BYTES = 1 << 26
 
 
-def hessian(layer: Conv, inputs: npt.NDArray[np.generic]) -> Float:
+def hessian(layer: Conv, inputs: npt.NDArray[np.generic], *, centred: bool = False) -> Float:
     """X X^T of the windows that each group of `layer` sees: (groups, K, K), K = C_in/groups*kh*kw.
 
     Args:
         layer: its kernel, stride, padding and groups.
         inputs: (N, C, H, W) stored integers; their scale only multiplies the result.
+        centred: about the mean window. That is the Hessian where the bias is free to take up
+            whatever the mean of the outputs loses, as bias correction lets it.
     """
     _, c_in, kh, kw = layer.weight.shape
     k = c_in * kh * kw
     total = np.zeros((layer.groups, k, k))
+    sums = np.zeros((layer.groups, k))
+    n_windows = 0
     per_image = inputs[0].size * kh * kw * 4 // min(layer.stride)
     block = max(1, BLOCK_BYTES // per_image)
     for start in range(0, len(inputs), block):
@@ -41,6 +45,10 @@ def hessian(layer: Conv, inputs: npt.NDArray[np.generic]) -> Float:
             # one row a weight: image rows are then copied whole, which halves the time
             rows = part.transpose(3, 4, 5, 0, 1, 2).reshape(k, -1)
             total[group] += rows @ rows.T
+            sums[group] += rows.sum(1, dtype=np.float64)
+        n_windows += rows.shape[1]
+    if centred:
+        total -= sums[:, :, None] * sums[:, None, :] / n_windows
     return total
 
 

@@ -172,7 +172,7 @@ def _quantize_conv(
     if layer.structural:
         levels = np.rint(weights).astype(np.int8)
     elif plan.options.rounding == "compensated":
-        moments = hessian(layer, codes[layer.input])
+        moments = hessian(layer, codes[layer.input], centred=plan.options.bias_correction)
         levels = compensated_levels(weights, kept, scale, moments, scheme)
     else:
         levels = round_to_levels(weights * kept / scale[:, None], scheme)

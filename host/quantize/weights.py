@@ -37,10 +37,10 @@ def squared_error(weights: Float, scale: Float, scheme: Scheme) -> Float:
 def search_scales(weights: Float, scheme: Scheme) -> Float:
     """Scale (C,) of least squared error for weights (C, K); 0 for a channel of zeros.
 
-    The best of 96 candidates, then of 25 around it, then Lloyd's alternation (1982, "Least squares quantization in
-    PCM"): levels by rounding, scale by least squares, each step no worse than the one before.
-    The scale that puts the largest weight on the largest level is among the candidates, so the
-    result is never worse than that one.
+    The best of 96 candidates, then of 25 around it, then Lloyd's alternation (1982, "Least squares
+    quantization in PCM"): levels by rounding, scale by least squares, each step no worse than the
+    one before. The scale that puts the largest weight on the largest level is among the
+    candidates, so the result is never worse than that one.
     """
     largest = np.abs(weights).max(axis=1) / scheme.max_level
     base = np.where(largest > 0, largest, 1.0)

@@ -6,9 +6,10 @@ the difference to the float network and its standard error, paired over the same
 learning algorithms", treats the pairing; two networks that err on the same images differ by far
 less than their two separate errors suggest).
 
-    python tests/benchmarks/accuracy.py
+    python tests/benchmarks/accuracy.py [COLUMN ...]
 
-The data folder is BACMAC_DATA; where there is none, the shipped example is measured.
+Columns are those of COLUMNS; without any, the first three are measured. The data folder is
+BACMAC_DATA; where there is none, the shipped example is measured.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import multiprocessing
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -51,6 +54,7 @@ COLUMNS = {
     "nearest": CompressOptions(rounding="nearest"),
     "nearest + bias": CompressOptions(rounding="nearest", bias_correction=True),
     "compensated": CompressOptions(rounding="compensated"),
+    "compensated + bias": CompressOptions(rounding="compensated", bias_correction=True),
 }
 ENDS = {"first and last layer uniform-8": "uniform-8", "all layers alike": None}
 
@@ -146,41 +150,40 @@ def _labels(images: ImageSet) -> npt.NDArray[np.int64]:
     return images.labels
 
 
-def _print_case(case: Case) -> list[str]:
+def _print_case(case: Case, columns: Sequence[str]) -> list[str]:
     """Measure and print one network; what became of its targets."""
     start_s = time.monotonic()
-    cells = [
-        (scheme, sparsity, column, ends)
+    options = {
+        (scheme, sparsity, column, ends): replace(
+            COLUMNS[column],
+            scheme=scheme,
+            sparsity=sparsity,
+            first_last=ends,
+            normalization=case.normalization,
+        )
         for ends in ENDS.values()
         for scheme, sparsity in ROWS
-        for column in COLUMNS
-    ]
-    tasks = [
-        (
-            case.title,
-            replace(
-                COLUMNS[column],
-                scheme=scheme,
-                sparsity=sparsity,
-                first_last=ends,
-                normalization=case.normalization,
-            ),
-        )
-        for scheme, sparsity, column, ends in cells
-    ]
+        for column in columns
+    }
+    # uniform-8 with uniform-8 ends is the same network as without: made once
+    cells = [cell for cell in options if cell[0] != cell[3]]
+    tasks = [(case.title, options[cell]) for cell in cells]
     right = _float_correct(case)
     with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
         results = dict(zip(cells, pool.map(_integer_correct, tasks, chunksize=1), strict=True))
+    for scheme, sparsity, column, ends in options:
+        if scheme == ends:
+            results[scheme, sparsity, column, ends] = results[scheme, sparsity, column, None]
     share = float(right.mean())
     error = 100 * np.sqrt(share * (1 - share) / right.size)
     print(f"\n## {case.title}: {right.size} test images; float {100 * share:.2f} +- {error:.2f} %")
     verdicts = []
     for heading, ends in ENDS.items():
-        print(f"\n{heading}\n\n| weights | " + " | ".join(COLUMNS) + " |")
-        print("|---|" + "---|" * len(COLUMNS))
+        print(f"\n{heading}\n\n| weights | " + " | ".join(columns) + " |")
+        print("|---|" + "---|" * len(columns))
         for scheme, sparsity in ROWS:
             words = [scheme + (f", {sparsity:.0%} zeros" if sparsity else "")]
-            for column in COLUMNS:
+            for column in columns:
                 correct = results[scheme, sparsity, column, ends]
                 accuracy = 100 * float(correct.mean())
                 differences = 100.0 * (correct.astype(float) - right)
@@ -198,12 +201,15 @@ def _print_case(case: Case) -> list[str]:
 
 def main() -> None:
     """Print a table for each network, and what became of the targets."""
+    columns = sys.argv[1:] or list(COLUMNS)[:3]
+    if unknown := [column for column in columns if column not in COLUMNS]:
+        raise SystemExit(f"no column {unknown[0]!r}: one of {', '.join(COLUMNS)}")
     cases = (RESNET20, LENET5)
     if not all((case.folder / case.model).is_file() for case in cases):
         print(f"no models in {DATA}: the shipped example is measured instead")
         cases = (DIGITS,)
     for case in cases:
-        print("\n" + "\n".join(_print_case(case)), flush=True)
+        print("\n" + "\n".join(_print_case(case, columns)), flush=True)
 
 
 if __name__ == "__main__":

@@ -115,3 +115,7 @@ def test_an_unknown_layer_is_named_with_what_exists(names: dict[str, object]) ->
 def test_a_sparsity_out_of_range_is_refused(sparsity: float) -> None:
     with pytest.raises(InputError, match="0 to below 1"):
         prune(small_model(), sparsity)
+
+
+def test_nothing_to_prune_gives_no_mask_and_needs_no_scales() -> None:
+    assert prune(small_model(), 0.0, method="pot-aware") == {}

@@ -58,17 +58,31 @@ def test_the_digits_network_stays_within_a_point_of_float(
 
 
 @pytest.mark.parametrize("pruning", ["magnitude", "pot-aware"])
-def test_half_the_weights_gone_costs_the_digits_network_little(
+def test_half_the_weights_between_the_ends_cost_the_digits_network_little(
     digits: tuple[Model, ImageSet, ImageSet], pruning: str
 ) -> None:
     model, calibration, test = digits
+    options = CompressOptions(sparsity=0.5, pruning=pruning, first_last="uniform-8")
 
-    quantized = compress(model, calibration, CompressOptions(sparsity=0.5, pruning=pruning))
+    quantized = compress(model, calibration, options)
 
-    assert accuracy(quantized, test) >= 0.9
-    for layer in quantized.layers:
+    assert accuracy(quantized, test) >= 0.96
+    for layer in quantized.layers[1:-1]:
         if layer.has_weights:
             assert layer.sparsity >= 0.5 - 1 / layer.op.levels.size
+
+
+def test_bias_correction_mends_most_of_what_pruning_every_layer_breaks(
+    digits: tuple[Model, ImageSet, ImageSet],
+) -> None:
+    model, calibration, test = digits
+    options = CompressOptions(sparsity=0.5)
+
+    plain = accuracy(compress(model, calibration, options), test)
+    corrected = accuracy(compress(model, calibration, replace(options, bias_correction=True)), test)
+
+    assert corrected >= plain + 0.1
+    assert corrected >= 0.85
 
 
 def test_the_input_of_the_example_is_stored_without_loss(

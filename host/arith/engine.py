@@ -163,12 +163,12 @@ class _Block:
                 dtype = slab_dtype(op, *network.ranges[number])
                 geometry = slab_geometry(op, shape, self._images, dtype)
                 slab = self._take(tensor, geometry, geometry.allocate)
-                if geometry.shifts and not tensor.slabs:
+                if geometry.whole and not tensor.slabs:
                     tensor.width = geometry.width
                 tensor.slabs[index] = geometry, slab
                 tensor.targets.extend(geometry.targets(slab, tensor.width))
                 if tensor.home is None and dtype == "float32":
-                    tensor.home = geometry.home(slab, tensor.width)
+                    tensor.home = geometry.home(slab)
         if whole and (tensor.home is None or contiguous):
             channels, height, width = shape
             # logits may need more than the 24 bits of float32

@@ -15,9 +15,9 @@ from bacmac.host.arith.slab import (
     Array,
     SlabGeometry,
     Target,
+    exact_in_float32,
     product_columns,
     slab_matrix,
-    split_point,
 )
 from bacmac.host.arith.tape import Tape, add_requantize, add_store
 
@@ -54,8 +54,8 @@ def conv_kind(op: ConvOp, shape: Shape) -> Kind:
 
 
 def slab_dtype(op: ConvOp, low: int, high: int) -> str:
-    """float32 where it is exact, in one part or two; else float64."""
-    return "float64" if _split(slab_matrix(op), op, low, high) is None else "float32"
+    """float32 where its products are exact; else float64."""
+    return "float64" if _products(slab_matrix(op), op, low, high) is None else "float32"
 
 
 def add_slab_conv(
@@ -70,34 +70,34 @@ def add_slab_conv(
 ) -> None:
     """A convolution whose input has been written to `slab`."""
     matrix = slab_matrix(op)
-    cut = _split(matrix, op, *input_range) or matrix.shape[2]
-    groups, per_group, depth = matrix.shape
+    taps, groups, per_group, depth = matrix.shape
+    parts = _products(matrix, op, *input_range)
+    if parts is None:
+        parts = [(tap, slice(depth)) for tap in range(taps)]
+    # products that are exact one by one may need more than float32 together
+    whole = exact_in_float32(_joined(matrix), geometry.row_depth, *input_range)
+    dtype = "float32" if whole else "float64"
     n_rows = (slab.shape[1] - geometry.kernel[0]) // op.stride[0] + 1
-    c_out = groups * per_group
     columns = product_columns(per_group, depth, geometry.w_out * geometry.images)
-    windows = geometry.windows(slab, n_rows, columns)
-    weights = matrix.astype(slab.dtype)[:, None, None]
-    row_shape = (c_out, output.width, geometry.images)
-    for rows in _chunks(n_rows, prod(row_shape) * slab.itemsize):
+    weights = matrix.astype(slab.dtype)[:, :, None, None]
+    windows = [geometry.windows(slab, tap, n_rows, columns) for tap in range(taps)]
+    row_shape = (groups * per_group, output.width, geometry.images)
+    for rows in _chunks(n_rows, prod(row_shape) * np.dtype(dtype).itemsize):
         shape = (rows.stop - rows.start, *row_shape)
-        acc = tape.scratch("acc", shape, slab.dtype.name)
-        tape.add(
-            np.matmul,
-            weights[..., :cut],
-            windows[:, rows, :, :cut],
-            out=_as_products(acc, groups, geometry.w_out, columns),
-        )
-        if cut < depth:
-            rest = tape.scratch("rest", shape)
+        acc = tape.scratch("acc", shape, dtype)
+        for number, (tap, part) in enumerate(parts):
+            direct = number == 0 and acc.dtype == slab.dtype
+            product = acc if direct else tape.scratch("product", shape, slab.dtype.name)
             tape.add(
                 np.matmul,
-                weights[..., cut:],
-                windows[:, rows, :, cut:],
-                out=_as_products(rest, groups, geometry.w_out, columns),
+                weights[tap][..., part],
+                windows[tap][:, rows, :, part],
+                out=_as_products(product, groups, geometry.w_out, columns),
             )
-            total = tape.scratch("total", shape, "float64")
-            tape.add(np.add, acc, rest, out=total, dtype=np.float64)
-            acc = total
+            if number > 0:
+                tape.add(np.add, acc, product, out=acc)
+            elif not direct:
+                tape.add(np.copyto, acc, product)
         _add_output(tape, op, acc, exact, residual, rows, output.targets)
 
 
@@ -115,25 +115,25 @@ def add_dense(
     images = source.shape[3]
     depth = matrix.shape[1]
     x = source.reshape(depth, images)
-    cut = split_point(
-        np.append(matrix, op.bias[:, None].astype(np.int64), 1),
-        *input_range,
-        np.arange(depth + 1) == depth,
+    with_bias = np.append(matrix, op.bias[:, None].astype(np.int64), 1)
+    half = depth // 2
+    whole = exact_in_float32(with_bias, depth + 1, *input_range)
+    halves = exact_in_float32(matrix[:, :half], depth + 1, *input_range) and exact_in_float32(
+        matrix[:, half:], depth + 1, *input_range
     )
-    shape = (len(matrix), images)
-    dtype = "float32" if cut == depth + 1 else "float64"
+    shape, dtype = (len(matrix), images), "float32" if whole else "float64"
     acc = tape.scratch("dense", shape, dtype)
-    if cut is None:
+    if whole:
+        tape.add(np.matmul, matrix.astype(np.float32), x, out=acc)
+    elif halves:
+        first, second = tape.scratch("first half", shape), tape.scratch("second half", shape)
+        tape.add(np.matmul, matrix[:, :half].astype(np.float32), x[:half], out=first)
+        tape.add(np.matmul, matrix[:, half:].astype(np.float32), x[half:], out=second)
+        tape.add(np.add, first, second, out=acc, dtype=np.float64)
+    else:
         wide = tape.scratch("wide input", x.shape, "float64")
         tape.add(np.copyto, wide, x)
         tape.add(np.matmul, matrix.astype(np.float64), wide, out=acc)
-    elif dtype == "float64":
-        first, second = tape.scratch("first", shape), tape.scratch("rest", shape)
-        tape.add(np.matmul, matrix[:, :cut].astype(np.float32), x[:cut], out=first)
-        tape.add(np.matmul, matrix[:, cut:].astype(np.float32), x[cut:], out=second)
-        tape.add(np.add, first, second, out=acc, dtype=np.float64)
-    else:
-        tape.add(np.matmul, matrix.astype(np.float32), x, out=acc)
     padded = tape.scratch("acc", (1, len(matrix), output.width, images), dtype)
     tape.add(np.add, acc, op.bias[:, None].astype(dtype), out=padded[0, :, 0])
     _add_output(tape, op, padded, exact, residual, slice(0, 1), output.targets)
@@ -273,10 +273,23 @@ def _chunks(n_rows: int, row_bytes: int) -> Iterator[slice]:
         yield slice(chunk * n_rows // n_chunks, (chunk + 1) * n_rows // n_chunks)
 
 
-def _split(matrix: npt.NDArray[np.int64], op: ConvOp, low: int, high: int) -> int | None:
-    per_row = matrix.shape[2] // op.levels.shape[2]
-    ones = np.arange(matrix.shape[2]) % per_row == per_row - 1
-    return split_point(matrix, low, high, ones)
+def _products(
+    matrix: npt.NDArray[np.int64], op: ConvOp, low: int, high: int
+) -> list[tuple[int, slice]] | None:
+    """(tap, part of K) of products that float32 computes exactly; None where there are none."""
+    taps, depth, kh = len(matrix), matrix.shape[3], op.levels.shape[2]
+    row_depth = depth // kh
+    for cut in (depth, kh // 2 * row_depth):
+        halves = (slice(0, cut), slice(cut, depth)) if 0 < cut < depth else (slice(0, depth),)
+        if all(exact_in_float32(matrix[..., half], row_depth, low, high) for half in halves):
+            return [(tap, half) for tap in range(taps) for half in halves]
+    return None
+
+
+def _joined(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """All taps (taps, ..., K) of an output channel in one row (..., taps * K)."""
+    joined: npt.NDArray[np.int64] = np.concatenate(list(matrix), axis=-1)
+    return joined
 
 
 def _segments(op: ConvOp) -> list[tuple[int, int, int | None]] | None:

@@ -1,18 +1,21 @@
-"""Convolution as a matrix product without an im2col copy: the row slab.
+"""Convolution as matrix products without an im2col copy: the row slab.
 
 Activations lie as [row][channel][column * image], images innermost, so that a channel is a matrix
-row, every inner loop is long and contiguous, and a product writes the next layer's layout. Of each
-input row the slab holds `kw` copies shifted by one column (thinned by the stride), then one row of
-ones that brings in the bias. The axes (kernel row, kernel column, channel) of a window then form
-one axis with a single stride: the im2col matrix of every output row is an overlapping strided
-view, which BLAS takes as it is. im2col: Chellapilla et al. 2006; the cheaper partial expansion is
-MEC, Cho and Brand 2017 (arXiv 1706.06873).
+row, every inner loop is long and contiguous, and a product writes the next layer's layout. A row
+of the slab is its channels and then a row of ones that brings in the bias, so that the axes
+(kernel row, channel) of a window form one axis with a single stride: the im2col matrix of every
+output row is an overlapping strided view, which BLAS takes as it is. Kernel columns are taken one
+at a time, the same view a column further on, and their products are added: with stride 1 nothing
+is copied. A thinned (strided) convolution instead holds one copy of the row for each kernel
+column. im2col: Chellapilla et al. 2006; partial expansion: MEC, Cho and Brand 2017
+(arXiv 1706.06873); one product a kernel column: kn2row, Anderson et al. 2017 (arXiv 1709.03395).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -37,23 +40,18 @@ class Target:
     """Where (rows, channels, width, images) values are wanted.
 
     Attributes:
-        view: what is written, rows first.
-        part: what of the values it takes: columns, where view is (rows, groups, channels,
-            columns, images); else, where view is (rows, groups, n), a run of a group's channels
-            laid end to end.
+        view: (rows, groups, channels, columns, images), what is written.
+        columns: the columns of the values that it takes.
     """
 
     view: Array
-    part: slice
+    columns: slice
 
     def source(self, values: Array) -> Array:
         """The part of values that `view` takes, in its shape."""
-        rows, groups = len(values), self.view.shape[1]
-        if self.view.ndim == 3:
-            runs: Array = values.reshape(rows, groups, -1)[:, :, self.part]
-            return runs
-        columns: Array = values[:, :, self.part]
-        split: Array = columns.reshape(rows, groups, -1, *columns.shape[2:])
+        columns: Array = values[:, :, self.columns]
+        groups, channels = self.view.shape[1:3]
+        split: Array = columns.reshape(len(values), groups, channels, *columns.shape[2:])
         return split
 
 
@@ -66,7 +64,6 @@ class SlabGeometry:
         kernel, stride, padding: as the op's.
         groups: after narrow groups were taken together.
         w_out: output columns.
-        width: columns of a slab row: the zeros at its end serve the shifted copies as padding.
         images: images in a block.
         dtype: "float32" or "float64".
     """
@@ -77,84 +74,92 @@ class SlabGeometry:
     padding: tuple[int, int, int, int]
     groups: int
     w_out: int
-    width: int
     images: int
     dtype: str
 
     @property
-    def row_depth(self) -> int:
-        """Matrix rows that one input row contributes: its shifted copies and the ones."""
-        return self.kernel[1] * self.shape[0] // self.groups + 1
-
-    def allocate(self) -> Array:
-        """A slab (groups, padded rows, row_depth, columns * images): zeros, and ones."""
-        top, _, bottom, _ = self.padding
-        rows = self.shape[1] + top + bottom
-        slab = np.zeros((self.groups, rows, self.row_depth, self.width * self.images), self.dtype)
-        slab[:, :, -1] = 1
-        return slab
+    def whole(self) -> bool:
+        """Whether rows are held as they are, once; else there is a copy a kernel column."""
+        return _rows_whole(self.kernel[1], self.stride[1], self.padding[1])
 
     @property
-    def shifts(self) -> bool:
-        """Whether one copy holds the whole input, so that the others are that copy, shifted."""
-        return self.stride[1] == 1 and self.padding[1] < self.kernel[1]
+    def n_copies(self) -> int:
+        """Copies of each row."""
+        return 1 if self.whole else self.kernel[1]
+
+    @property
+    def width(self) -> int:
+        """Columns of a row, with the zeros at its end that stand for padding.
+
+        A tap that runs past a row's ends meets those of this row, or of the one before.
+        """
+        if not self.whole:
+            return self.w_out
+        return max(self.shape[2], self.w_out) + max(self.padding[1], self.padding[3])
+
+    @property
+    def row_depth(self) -> int:
+        """Matrix rows that one input row contributes: its channels, and the ones."""
+        return self.n_copies * self.shape[0] // self.groups + 1
+
+    def allocate(self) -> Array:
+        """A slab (groups, padded rows, row_depth, width * images): zeros, and ones.
+
+        Memory goes on beyond both ends for taps that reach out of the first and the last row.
+        """
+        top, left, bottom, right = self.padding
+        shape = (
+            self.groups,
+            self.shape[1] + top + bottom,
+            self.row_depth,
+            self.width * self.images,
+        )
+        margin = (max(left, right) + self.kernel[1]) * self.images
+        memory = np.zeros(prod(shape) + 2 * margin, self.dtype)
+        slab = memory[margin : margin + prod(shape)].reshape(shape)
+        slab[:, :, -1, : self.w_out * self.images] = 1
+        return slab
 
     def targets(self, slab: Array, width: int) -> Iterator[Target]:
-        """Where the input must be written, given that it comes in rows of `width` columns.
-
-        A group's channels are contiguous in the input. Rows that end in as many zeros as the slab
-        wants go in as long runs that ignore where channels end: a shifted run that crosses into
-        the next channel reads the zeros that padding wants there.
-        """
-        if not self.shifts or width != self.width:
-            yield from self._column_targets(slab)
+        """Where the input must be written, given that it comes in rows of `width` columns."""
+        if self.whole:
+            whole = min(width, self.width)
+            yield Target(self._copy(slab, 0)[:, :, :, :whole], slice(0, whole))
             return
-        for q in range(self.kernel[1]):
-            copy = self._copies(slab, q)
-            n, offset = copy.shape[2], (q - self.padding[1]) * self.images
-            start, stop = max(0, -offset), min(n, n - offset)
-            yield Target(copy[:, :, start:stop], slice(start + offset, stop + offset))
-
-    def home(self, slab: Array, width: int) -> Array | None:
-        """The copy that is the whole input, (H, C, width, images), or None where there is none."""
-        if self.groups > 1 or not self.shifts or width != self.width:
-            return None
-        whole = self._copies(slab, self.padding[1])
-        return whole.reshape(self.shape[1], self.shape[0], self.width, self.images)
-
-    def _copies(self, slab: Array, q: int) -> Array:
-        """Copy q of every row, (rows, groups, channels of a group * width * images)."""
-        top, run = self.padding[0], self.shape[0] // self.groups * self.width * self.images
-        flat = slab.reshape(self.groups, slab.shape[1], -1)[:, top : top + self.shape[1]]
-        copies: Array = flat[:, :, q * run : (q + 1) * run].transpose(1, 0, 2)
-        return copies
-
-    def _column_targets(self, slab: Array) -> Iterator[Target]:
-        """Every copy by itself, thinned by the stride."""
-        channels, height, width = self.shape
-        top, left = self.padding[:2]
-        stride = self.stride[1]
-        depth = channels // self.groups
-        planes = slab[:, top : top + height].reshape(
-            self.groups, height, self.row_depth, self.width, self.images
-        )
-        for q in range(self.kernel[1]):
+        left, stride = self.padding[1], self.stride[1]
+        for q in range(self.n_copies):
             first = max(0, -(-(left - q) // stride))
-            last = min(self.w_out - 1, (width - 1 + left - q) // stride)
-            if last < first:
-                continue
-            start = first * stride + q - left
-            columns = slice(start, start + (last - first) * stride + 1, stride)
-            plane = planes[:, :, q * depth : (q + 1) * depth, first : last + 1]
-            yield Target(plane.transpose(1, 0, 2, 3, 4), columns)
+            last = min(self.w_out - 1, (self.shape[2] - 1 + left - q) // stride)
+            if first <= last:
+                start = first * stride + q - left
+                columns = slice(start, start + (last - first) * stride + 1, stride)
+                yield Target(self._copy(slab, q)[:, :, :, first : last + 1], columns)
 
-    def windows(self, slab: Array, n_rows: int, columns: int) -> Array:
-        """The im2col matrices (groups, n_rows, parts, K, columns), a view."""
+    def home(self, slab: Array) -> Array | None:
+        """The copy that is the whole input, (H, C, width, images), or None where there is none."""
+        if self.groups > 1 or not self.whole:
+            return None
+        return self._copy(slab, 0)[:, 0]
+
+    def _copy(self, slab: Array, q: int) -> Array:
+        """Copy q of the input rows: (rows, groups, channels of a group, width, images)."""
+        (channels, height, _), top = self.shape, self.padding[0]
+        depth = channels // self.groups
+        copies = slab[:, top : top + height, q * depth : (q + 1) * depth]
+        split: Array = copies.reshape(*copies.shape[:3], self.width, self.images)
+        return split.transpose(1, 0, 2, 3, 4)
+
+    def windows(self, slab: Array, tap: int, n_rows: int, columns: int) -> Array:
+        """The im2col matrices (groups, n_rows, parts, K, columns) of one tap, a view."""
         by_group, by_row, by_depth, by_column = slab.strides
         parts = self.w_out * self.images // columns
         depth = self.kernel[0] * self.row_depth
+        offset = (tap - self.padding[1]) * self.images if self.whole else 0
+        memory = slab.base
+        assert memory is not None
+        start = (slab.ctypes.data - memory.ctypes.data) // by_column + offset
         return as_strided(
-            slab,
+            memory[start:],
             (self.groups, n_rows, parts, depth, columns),
             (by_group, by_row * self.stride[0], columns * by_column, by_depth, by_column),
             writeable=False,
@@ -172,62 +177,52 @@ def merged_groups(op: ConvOp) -> int:
 
 def slab_geometry(op: ConvOp, shape: Shape, images: int, dtype: str) -> SlabGeometry:
     """The slab for an op on an input of `shape`."""
-    w_out = output_shape(op, shape)[2]
-    padded = shape[2] + max(op.padding[1], op.padding[3])
     return SlabGeometry(
         shape,
         (op.levels.shape[2], op.levels.shape[3]),
         op.stride,
         op.padding,
         merged_groups(op),
-        w_out,
-        max(w_out, padded) if op.stride[1] == 1 else w_out,
+        output_shape(op, shape)[2],
         images,
         dtype,
     )
 
 
 def slab_matrix(op: ConvOp) -> npt.NDArray[np.int64]:
-    """Levels and bias as (groups, C_out / groups, K), K as `SlabGeometry.windows` orders it."""
+    """Levels and bias as (taps, groups, C_out / groups, K), K as `SlabGeometry.windows` has it."""
     c_out, depth, kh, kw = op.levels.shape
-    groups = merged_groups(op)
-    factor = op.groups // groups
-    per_group = c_out // op.groups
-    blocks = op.levels.reshape(groups, factor, per_group, depth, kh, kw)
-    matrix = np.zeros((groups, factor, per_group, kh, kw * factor * depth + 1), np.int64)
-    inner = matrix[..., :-1].reshape(groups, factor, per_group, kh, kw, factor, depth)
+    whole = _rows_whole(kw, op.stride[1], op.padding[1])
+    copies = 1 if whole else kw
+    taps, groups = kw // copies, merged_groups(op)
+    factor, per_group = op.groups // groups, c_out // op.groups
+    blocks = op.levels.reshape(groups, factor, per_group, depth, kh, copies, taps)
+    inner = np.zeros((taps, groups, factor, per_group, kh, copies, factor, depth), np.int64)
     for f in range(factor):
-        inner[:, f, :, :, :, f] = blocks[:, f].transpose(0, 1, 3, 4, 2)
+        inner[:, :, f, :, :, :, f] = blocks[:, f].transpose(5, 0, 1, 3, 4, 2)
+    matrix = np.zeros((*inner.shape[:5], copies * factor * depth + 1), np.int64)
     matrix[..., :-1] = inner.reshape(*matrix.shape[:-1], -1)
-    matrix[..., 0, -1] = op.bias.reshape(groups, factor, per_group)
-    return matrix.reshape(groups, factor * per_group, -1)
+    # the ones are whole only in the tap that is not shifted
+    bias_tap = op.padding[1] if whole else 0
+    matrix[bias_tap, ..., 0, -1] = op.bias.reshape(groups, factor, per_group)
+    return matrix.reshape(taps, groups, factor * per_group, -1)
 
 
-def split_point(
-    matrix: npt.NDArray[np.int64], low: int, high: int, ones: npt.NDArray[np.bool_]
-) -> int | None:
-    """Where to cut K so that float32 computes both parts exactly: K itself is no cut, None: none.
+def _rows_whole(kernel: int, stride: int, left: int) -> bool:
+    """Whether no tap is thinned, and one, number `left`, is not shifted either."""
+    return stride == 1 and left < kernel
 
-    Args:
-        matrix: (..., K) levels and biases.
-        low: smallest input.
-        high: largest input.
-        ones: bool (K,), rows of the input that hold 1 instead of activations.
+
+def exact_in_float32(matrix: npt.NDArray[np.int64], depth: int, low: int, high: int) -> bool:
+    """Whether float32 sums a matrix (..., K) exactly in any order, for inputs low to high.
+
+    Every `depth`-th row of the input holds ones instead.
     """
-    at_low, at_high = np.where(ones, 0, low), np.where(ones, 1, high)
-    depth: int = matrix.shape[-1]
-
-    def exact(part: slice) -> bool:
-        one = matrix[..., part] * at_low[part]
-        other = matrix[..., part] * at_high[part]
-        lowest = int(np.minimum(one, other).sum(-1).min())
-        highest = int(np.maximum(one, other).sum(-1).max())
-        return max(-lowest, highest) <= FLOAT32_EXACT
-
-    if exact(slice(depth)):
-        return depth
-    half: int = depth // 2
-    return half if exact(slice(half)) and exact(slice(half, depth)) else None
+    ones = np.arange(matrix.shape[-1]) % depth == depth - 1
+    at_low, at_high = matrix * np.where(ones, 0, low), matrix * np.where(ones, 1, high)
+    lowest = int(np.minimum(at_low, at_high).sum(-1).min())
+    highest = int(np.maximum(at_low, at_high).sum(-1).max())
+    return max(-lowest, highest) <= FLOAT32_EXACT
 
 
 def product_columns(rows: int, depth: int, columns: int) -> int:

@@ -57,6 +57,25 @@ def test_the_digits_network_stays_within_a_point_of_float(
     assert accuracy(quantized, test) >= float_accuracy - 0.01
 
 
+def test_a_pruned_network_with_zeros_keeps_its_accuracy(
+    real_data: Path | None, digits: tuple[Model, ImageSet, ImageSet]
+) -> None:
+    """LeNet-5 on 500 MNIST images where the data are, else the example."""
+    model, calibration, test = digits
+    if real_data is not None:
+        model = load_model(real_data / "lenet5_mnist_float.onnx")
+        calibration = load_images(real_data / "mnist_train_first10000.npz")
+        test = load_images(real_data / "mnist_test_10000.npz")
+    test = replace(test, images=test.images[:500], labels=test.labels[:500])
+    options = CompressOptions(sparsity=0.3, calibration_images=128, bias_correction=True)
+    logits = forward(model, normalized(test.images, test.normalization or Normalization()))
+    float_accuracy = float(np.mean(logits.reshape(len(logits), -1).argmax(1) == test.labels))
+
+    quantized = compress(model, calibration, options)
+
+    assert accuracy(quantized, test) >= float_accuracy - 0.01
+
+
 @pytest.mark.parametrize("pruning", ["magnitude", "pot-aware"])
 def test_half_the_weights_between_the_ends_cost_the_digits_network_little(
     digits: tuple[Model, ImageSet, ImageSet], pruning: str

@@ -26,6 +26,10 @@ from bacmac.power.statistics import (
 )
 
 
+ROUNDING = 1e-9
+"""Share of idle power below which a difference is float rounding."""
+
+
 @dataclass(frozen=True)
 class RunEnergy:
     """One rail in one run."""
@@ -139,7 +143,7 @@ def _bac_first(records: Sequence[RunRecord]) -> list[bool]:
 
 def _not_positive(runs: Sequence[RunEnergy], rail: str) -> str:
     """Dynamic energies at or below zero are kept and told; no ratio can be made of them."""
-    n = sum(run.energy.dynamic_j <= 0 for run in runs)
+    n = sum(run.power.dynamic_w <= ROUNDING * run.power.idle_w for run in runs)
     if not n:
         return ""
     return f"{n} of {len(runs)} runs show no dynamic energy above zero on {rail}"

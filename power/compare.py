@@ -101,8 +101,8 @@ class Comparison:
         could = (
             ""
             if rail.dynamic_smallest is None
-            else f" This rail and {blocks} blocks could have shown a difference of "
-            f"{rail.dynamic_smallest:.1%} or more."
+            else f" This rail and {blocks} blocks could have shown "
+            f"{_difference(rail.dynamic_smallest)} or more."
         )
         if rail.dynamic is None:
             return f"{origin}Not resolvable: {rail.dynamic_reason}.{could}"
@@ -114,6 +114,10 @@ class Comparison:
             "not resolvable": f"Not resolvable: {ratio}, {on}.{could}",
         }[r.verdict]
         return origin + said
+
+
+def _difference(share: float) -> str:
+    return f"a factor of {1 + share:.1f}" if share >= 1 else f"a difference of {share:.1%}"
 
 
 def compare(

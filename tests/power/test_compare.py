@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from bacmac.power.analysis import analyse
 from bacmac.power.checks import check_records
 from bacmac.power.compare import Comparison, compare
 from bacmac.power.emulated import EmulatedRails, activity_j
+from bacmac.power.report import comparison_text, report_html
 from bacmac.power.runs import ComparePlan, RunRecord
 
 MakePlan = Callable[..., ComparePlan]
@@ -379,3 +381,48 @@ def test_energy_at_or_below_zero_is_kept_and_told_and_makes_no_ratio(
     assert len(rails["12V"].runs) == 8
     headline = replace(comparison, rails=tuple(rails.values())).headline
     assert "Not resolvable: 1 of 8 runs" in headline
+
+
+def test_sensors_beside_an_emulated_accelerator_show_nothing_and_it_is_called_emulated(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    """Constant readings: no spread, no dynamic energy, and still an honest answer."""
+    chip = tmp_path / "hwmon0"
+    chip.mkdir()
+    for file, value in (
+        ("name", "ina226"),
+        ("in1_input", "6"),
+        ("in2_input", "12100"),
+        ("curr1_input", "1150"),
+        ("power1_input", "13900000"),
+    ):
+        (chip / file).write_text(f"{value}\n")
+
+    comparison = compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2))
+
+    assert comparison.emulated
+    assert comparison.coefficients == ()
+    rail = comparison.primary_result
+    assert rail.dynamic is None
+    assert rail.quantisation.u_window_w == pytest.approx(0.012 / 12**0.5)
+    assert rail.total.low < rail.total.ratio < rail.total.high
+    assert "Not resolvable: 4 of 4 runs show no dynamic energy above zero" in comparison.headline
+    assert "which cannot see its work" in report_html(comparison)
+    comparison_text(comparison)
+
+
+def test_a_rail_that_dies_in_the_middle_of_a_comparison_names_its_file(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    chip = tmp_path / "hwmon0"
+    chip.mkdir()
+    for file, value in (("name", "ina226"), ("in2_input", "12100"), ("power1_input", "13900000")):
+        (chip / file).write_text(f"{value}\n")
+    (chip / "curr1_input").write_text("1150\n")
+
+    def die(what: str, done: int, total: int) -> None:
+        if what == "runs" and done == 1:
+            (chip / "curr1_input").unlink()
+
+    with pytest.raises(RailError, match="curr1_input: cannot be read"):
+        compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2), progress=die)

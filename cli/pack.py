@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import numpy as np
 
 from bacmac.cli.layers import layer_bytes, layer_json, print_layers
 from bacmac.cli.output import json_option, note, print_json, progress
@@ -108,6 +109,12 @@ def pack(
     """
     network = load_model(model)
     images = load_images(calibration, shape=network.input_shape)
+    normalization = _normalization(images, pixel_max, mean, std)
+    if normalization is None and images.normalization is None and images.images.dtype == np.uint8:
+        note(
+            "Pixels are taken as pixel / 255: neither the image set nor --pixel-max, --mean or "
+            "--std says how the network wants them. Another normalization ruins the accuracy."
+        )
     table = read_layer_table(layer_table) if layer_table else LayerTable()
     options = CompressOptions(
         scheme=scheme,
@@ -122,7 +129,7 @@ def pack(
         activation_bits=activation_bits,
         activation_bits_table=table.activation_bits,
         calibration_images=calibration_images,
-        normalization=_normalization(images, pixel_max, mean, std),
+        normalization=normalization,
     )
     with progress() as advance:
         quantized = compress(network, images, options, progress=advance)

@@ -1,9 +1,12 @@
-"""Where tests find their inputs, and the flag for a real board."""
+"""Where tests find their inputs, random models, and the flag for a real board."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -35,3 +38,20 @@ def real_data() -> Path | None:
 def example_dir() -> Path:
     """The shipped example: a small network and images made by the project's own script."""
     return ROOT / "host" / "example"
+
+
+@pytest.fixture(scope="session")
+def models() -> ModuleType:
+    """Builders of random quantized models, tests/random_models.py: each gives a model and images.
+
+    Tests have no package of their own, so the module is loaded by its path.
+    """
+    name = "random_models"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+    return sys.modules[name]

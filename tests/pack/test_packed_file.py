@@ -1,3 +1,5 @@
+"""A model written is a model read; the bytes are the same every time, and damage is named."""
+
 from __future__ import annotations
 
 import dataclasses

@@ -1,3 +1,5 @@
+"""What is packed is what is unpacked, for every scheme, shape and odd size."""
+
 from __future__ import annotations
 
 import numpy as np

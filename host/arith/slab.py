@@ -139,7 +139,8 @@ class SlabGeometry:
         """The copy that is the whole input, (H, C, width, images), or None where there is none."""
         if self.groups > 1 or not self.whole:
             return None
-        return self._copy(slab, 0)[:, 0]
+        home: Array = self._copy(slab, 0)[:, 0]
+        return home
 
     def _copy(self, slab: Array, q: int) -> Array:
         """Copy q of the input rows: (rows, groups, channels of a group, width, images)."""
@@ -158,12 +159,13 @@ class SlabGeometry:
         memory = slab.base
         assert memory is not None
         start = (slab.ctypes.data - memory.ctypes.data) // by_column + offset
-        return as_strided(
+        view: Array = as_strided(
             memory[start:],
             (self.groups, n_rows, parts, depth, columns),
             (by_group, by_row * self.stride[0], columns * by_column, by_depth, by_column),
             writeable=False,
         )
+        return view
 
 
 def merged_groups(op: ConvOp) -> int:

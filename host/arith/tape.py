@@ -46,18 +46,18 @@ def add_store(
     values: Array,
     rows: slice,
     targets: Sequence[Target],
-    clamp: tuple[int, int] | None = None,
+    rounding: np.ufunc | None = None,
 ) -> None:
-    """Write values (rows, C, width, images) to rows of every target, clamped on the way."""
-    if clamp is not None and len(targets) > 1:
-        _add_clip(tape, values, clamp, values)
-        clamp = None
+    """Write values (rows, C, width, images) to rows of every target, rounded on the way."""
+    if rounding is not None and len(targets) > 1:
+        tape.add(rounding, values, out=values)
+        rounding = None
     for target in targets:
         out, source = target.view[rows], target.source(values)
-        if clamp is None:
+        if rounding is None:
             tape.add(np.copyto, out, source, casting="unsafe")
         else:
-            _add_clip(tape, source, clamp, out)
+            tape.add(rounding, source, out=out)
 
 
 def add_requantize(
@@ -71,58 +71,56 @@ def add_requantize(
 ) -> None:
     """Requantize accumulators (rows, C, width, images) in place and store them.
 
-    Zero columns at the end of rows stay zero: 0 requantizes to 0, and the residual's are zero.
-
     float32 accumulators take float32 for the channels that are proven `exact`, and float64 for
-    the others; float64 accumulators take float64 throughout (`requantize` has the proofs).
+    the others; float64 accumulators take float64 throughout (`requantize` has the proofs). The
+    clamp comes before the rounding, which then stores: its bounds are integers, so that the order
+    does not matter. Zero columns at the end of rows stay zero: 0 requantizes to 0, and the
+    residual's are zero.
     """
-    wide = acc.dtype == np.float64
     if residual is not None:
         residual = residual[:, :, : acc.shape[2]]
     doubtful = np.flatnonzero(~exact)
-    if doubtful.size and not wide:
-        shape = (acc.shape[0], len(doubtful), *acc.shape[2:])
-        picked = tape.scratch("picked", shape, "float64")
+    if acc.dtype == np.float64:
+        doubtful = doubtful[:0]
+    picked = tape.scratch("picked", (len(acc), len(doubtful), *acc.shape[2:]), "float64")
+    if doubtful.size:
         tape.add(_pick, acc, doubtful, picked)
-        picked_residual = None
+        added = None
         if residual is not None:
-            shape = (*shape[:2], *residual.shape[2:])
-            picked_residual = tape.scratch("picked residual", shape, "float64")
-            tape.add(_pick, residual, doubtful, picked_residual)
-        _add_scale(tape, picked, how, doubtful, picked_residual)
-    _add_scale(tape, acc, how, slice(None), residual)
-    if doubtful.size and not wide:
+            shape = (*picked.shape[:2], *residual.shape[2:])
+            added = tape.scratch("picked residual", shape, "float64")
+            tape.add(_pick, residual, doubtful, added)
+        tape.add(_add_scale(tape, picked, how, doubtful, added), picked, out=picked)
+    rounding = _add_scale(tape, acc, how, slice(None), residual)
+    if doubtful.size:
         tape.add(_put, picked, doubtful, acc)
-    add_store(tape, acc, rows, targets, (how.low, how.high))
+    low, high = acc.dtype.type(how.low), acc.dtype.type(how.high)
+    tape.add(np.clip, acc, low, high, out=acc)
+    if rounding is np.floor:
+        # the half that was added must not stay in the zeros at the end of the rows
+        tape.add(np.floor, acc, out=acc)
+        add_store(tape, acc, rows, targets)
+    else:
+        add_store(tape, acc, rows, targets, rounding)
 
 
 def _add_scale(
     tape: Tape, acc: Array, how: Requantize, channels: Any, residual: Array | None
-) -> None:
-    """Turn acc into round(acc * M + residual * R), not yet clamped, in its own precision."""
+) -> np.ufunc:
+    """Turn acc into what the returned ufunc rounds, in acc's own precision."""
     unit = 2.0 ** -how.shift[channels].astype(np.float64)
     tape.add(np.multiply, acc, _factors(how.multiplier[channels] * unit, acc), out=acc)
-    if residual is None:
-        # float64 meets ties exactly and must break them upwards; float32 is certified with rint
-        if acc.dtype == np.float64:
-            tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
-            tape.add(np.floor, acc, out=acc)
-        else:
-            tape.add(np.rint, acc, out=acc)
-        return
-    assert how.residual_multiplier is not None
-    scale = how.residual_multiplier[channels] * unit
-    scaled = tape.scratch("residual", residual.shape, acc.dtype.name)
-    tape.add(np.multiply, residual, _factors(scale, scaled), out=scaled)
-    part = acc[:, :, : residual.shape[2]]
-    tape.add(np.add, part, scaled, out=part)
+    if residual is None and acc.dtype == np.float32:
+        return np.rint  # as certified; the others meet ties exactly and must break them upwards
+    if residual is not None:
+        assert how.residual_multiplier is not None
+        scaled = tape.scratch("residual", residual.shape, acc.dtype.name)
+        factors = _factors(how.residual_multiplier[channels] * unit, scaled)
+        tape.add(np.multiply, residual, factors, out=scaled)
+        part = acc[:, :, : residual.shape[2]]
+        tape.add(np.add, part, scaled, out=part)
     tape.add(np.add, acc, acc.dtype.type(0.5), out=acc)
-    tape.add(np.floor, acc, out=acc)
-
-
-def _add_clip(tape: Tape, values: Array, clamp: tuple[int, int], out: Array) -> None:
-    low, high = (values.dtype.type(bound) for bound in clamp)
-    tape.add(np.clip, values, low, high, out=out, casting="same_kind")
+    return np.floor
 
 
 def _pick(source: Array, channels: npt.NDArray[np.intp], out: Array) -> None:

@@ -25,7 +25,6 @@ from bacmac.power.statistics import (
     mean_interval,
 )
 
-
 ROUNDING = 1e-9
 """Share of idle power below which a difference is float rounding."""
 

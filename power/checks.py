@@ -52,7 +52,7 @@ def _outputs(records: Sequence[RunRecord]) -> Iterator[Check]:
     for arm in ARMS:
         hashes = {r.outputs_sha256 for r in records if r.arm == arm}
         n = sum(r.arm == arm for r in records)
-        text = f"{arm}: {len(hashes)} different outputs in {n} runs"
+        text = f"{arm}: {_distinct(len(hashes))} in {n} runs"
         yield Check("same outputs in every run", "", len(hashes) == 1, text)
 
 
@@ -63,8 +63,12 @@ def _work(records: Sequence[RunRecord]) -> Iterator[Check]:
         times = [r.run.duration_s for r in own]
         spread = (max(times) - min(times)) / max(times)
         good = len(counts) == 1 and spread <= 0.01
-        text = f"{arm}: {len(counts)} different product counts, run times within {spread:.2%}"
+        text = f"{arm}: product counts {_distinct(len(counts))}, run times within {spread:.2%}"
         yield Check("same work in every run", "", good, text)
+
+
+def _distinct(n: int) -> str:
+    return "all equal" if n == 1 else f"{n} different ones"
 
 
 def _windows(rail: RailResult) -> list[WindowPower]:

@@ -42,7 +42,7 @@ from bacmac.power.runs import (
 from bacmac.power.sources import open_rails
 from bacmac.power.statistics import Verdict
 
-__all__ = ["ArmSummary", "Comparison", "compare"]
+__all__ = ["ArmSummary", "Comparison", "compare", "ratio_text"]
 
 PRIMARY_RAILS = ("12V", "INT")
 """The rail of the headline is the first of these that was read: 12V has the finer sensor."""
@@ -107,13 +107,23 @@ class Comparison:
         if rail.dynamic is None:
             return f"{origin}Not resolvable: {rail.dynamic_reason}.{could}"
         r = rail.dynamic
-        ratio = f"E_MAC / E_BAC = {r.ratio:.3f} (95 % interval {r.low:.3f} to {r.high:.3f})"
+        low, high = ratio_text(r.low), ratio_text(r.high)
+        ratio = f"E_MAC / E_BAC = {ratio_text(r.ratio)} (95 % interval {low} to {high})"
         said = {
             "lower": f"BAC takes less: {ratio}, {on}.",
             "higher": f"BAC takes more: {ratio}, {on}.",
             "not resolvable": f"Not resolvable: {ratio}, {on}.{could}",
         }[r.verdict]
         return origin + said
+
+
+def ratio_text(ratio: float) -> str:
+    """Three decimals, and more where they would hide on which side of 1 a ratio lies."""
+    for digits in (3, 4, 5, 6):
+        text = f"{ratio:.{digits}f}"
+        if float(text) != 1.0:
+            break
+    return text
 
 
 def _difference(share: float) -> str:

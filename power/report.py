@@ -16,7 +16,7 @@ from bacmac.host.errors import MissingExtraError
 from bacmac.host.files import write_text
 from bacmac.power.analysis import ArmEnergy, RailResult, RunEnergy
 from bacmac.power.arms import ArmSummary
-from bacmac.power.compare import Comparison
+from bacmac.power.compare import Comparison, ratio_text
 from bacmac.power.runs import RunRecord
 from bacmac.power.statistics import Interval, RatioEstimate
 
@@ -58,6 +58,7 @@ def report_html(comparison: Comparison) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["si"] = _si
+    environment.filters["ratio"] = ratio_text
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     figures = {
         "ratio": plots.ratio_figure(comparison),

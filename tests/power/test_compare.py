@@ -15,7 +15,7 @@ from bacmac.host.errors import InputError, MismatchError, RailError, TraceTooSho
 from bacmac.power import compare as compare_module
 from bacmac.power.analysis import analyse
 from bacmac.power.checks import check_records
-from bacmac.power.compare import Comparison, compare
+from bacmac.power.compare import Comparison, compare, ratio_text
 from bacmac.power.emulated import EmulatedRails, activity_j
 from bacmac.power.report import comparison_text, report_html
 from bacmac.power.runs import ComparePlan, RunRecord
@@ -426,3 +426,11 @@ def test_a_rail_that_dies_in_the_middle_of_a_comparison_names_its_file(
 
     with pytest.raises(RailError, match="curr1_input: cannot be read"):
         compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2), progress=die)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(2.02677, "2.027"), (0.99962, "0.9996"), (1.000004, "1.000004"), (1.0, "1.000000")],
+)
+def test_a_bound_near_one_is_printed_on_its_own_side(ratio: float, text: str) -> None:
+    assert ratio_text(ratio) == text

@@ -6,8 +6,8 @@ of the slab is its channels and then a row of ones that brings in the bias, so t
 (kernel row, channel) of a window form one axis with a single stride: the im2col matrix of every
 output row is an overlapping strided view, which BLAS takes as it is. Kernel columns are taken one
 at a time, the same view a column further on, and their products are added: with stride 1 nothing
-is copied. A thinned (strided) convolution instead holds one copy of the row for each kernel
-column. im2col: Chellapilla et al. 2006; partial expansion: MEC, Cho and Brand 2017
+is copied. A convolution that is thinned (strided) or has few channels instead holds one copy of
+the row for each kernel column. im2col: Chellapilla et al. 2006; partial expansion: MEC, Cho and Brand 2017
 (arXiv 1706.06873); one product a kernel column: kn2row, Anderson et al. 2017 (arXiv 1709.03395).
 """
 
@@ -31,6 +31,8 @@ Array = npt.NDArray[Any]
 SMALL_PRODUCT = 1_000_000
 """Multiply-adds up to which OpenBLAS skips packing its operands (measured: 110 against 90 GFLOPS
 at 16 to 64 rows); products are cut into columns below it."""
+MIN_TAP_CHANNELS = 16
+"""Fewer channels make products too flat: one product over shifted copies is then faster."""
 MIN_GROUP_CHANNELS = 4
 """Depthwise channels are taken together in block-diagonal products of at least this many."""
 
@@ -80,7 +82,8 @@ class SlabGeometry:
     @property
     def whole(self) -> bool:
         """Whether rows are held as they are, once; else there is a copy a kernel column."""
-        return _rows_whole(self.kernel[1], self.stride[1], self.padding[1])
+        channels = self.shape[0] // self.groups
+        return _rows_whole(self.kernel[1], self.stride[1], self.padding[1], channels)
 
     @property
     def n_copies(self) -> int:
@@ -147,8 +150,9 @@ class SlabGeometry:
         (channels, height, _), top = self.shape, self.padding[0]
         depth = channels // self.groups
         copies = slab[:, top : top + height, q * depth : (q + 1) * depth]
-        split: Array = copies.reshape(*copies.shape[:3], self.width, self.images)
-        return split.transpose(1, 0, 2, 3, 4)
+        split = copies.reshape(*copies.shape[:3], self.width, self.images)
+        by_row: Array = split.transpose(1, 0, 2, 3, 4)
+        return by_row
 
     def windows(self, slab: Array, tap: int, n_rows: int, columns: int) -> Array:
         """The im2col matrices (groups, n_rows, parts, K, columns) of one tap, a view."""
@@ -194,10 +198,11 @@ def slab_geometry(op: ConvOp, shape: Shape, images: int, dtype: str) -> SlabGeom
 def slab_matrix(op: ConvOp) -> npt.NDArray[np.int64]:
     """Levels and bias as (taps, groups, C_out / groups, K), K as `SlabGeometry.windows` has it."""
     c_out, depth, kh, kw = op.levels.shape
-    whole = _rows_whole(kw, op.stride[1], op.padding[1])
-    copies = 1 if whole else kw
-    taps, groups = kw // copies, merged_groups(op)
+    groups = merged_groups(op)
     factor, per_group = op.groups // groups, c_out // op.groups
+    whole = _rows_whole(kw, op.stride[1], op.padding[1], factor * depth)
+    copies = 1 if whole else kw
+    taps = kw // copies
     blocks = op.levels.reshape(groups, factor, per_group, depth, kh, copies, taps)
     inner = np.zeros((taps, groups, factor, per_group, kh, copies, factor, depth), np.int64)
     for f in range(factor):
@@ -210,9 +215,9 @@ def slab_matrix(op: ConvOp) -> npt.NDArray[np.int64]:
     return matrix.reshape(taps, groups, factor * per_group, -1)
 
 
-def _rows_whole(kernel: int, stride: int, left: int) -> bool:
-    """Whether no tap is thinned, and one, number `left`, is not shifted either."""
-    return stride == 1 and left < kernel
+def _rows_whole(kernel: int, stride: int, left: int, channels: int) -> bool:
+    """Whether no tap is thinned, one, number `left`, is not shifted, and copies would cost more."""
+    return stride == 1 and left < kernel and (kernel == 1 or channels >= MIN_TAP_CHANNELS)
 
 
 def exact_in_float32(matrix: npt.NDArray[np.int64], depth: int, low: int, high: int) -> bool:

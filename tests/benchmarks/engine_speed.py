@@ -41,7 +41,7 @@ def compare(name: str, network: IntegerNetwork, n_images: int) -> None:
     images = rng.integers(0, 256, (n_images, *network.input_shape), dtype=np.uint8)
     peers = {
         "bacmac engine": (Engine(network).run, n_images),
-        "int32 einsum": (engine_peers.einsum_runner(network), min(n_images, 8)),
+        "int32 einsum": (engine_peers.einsum_runner(network), n_images),
         f"onnxruntime {version('onnxruntime')} all-QLinear": (
             engine_peers.onnxruntime_runner(network),
             n_images,

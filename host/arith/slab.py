@@ -7,8 +7,10 @@ of the slab is its channels and then a row of ones that brings in the bias, so t
 output row is an overlapping strided view, which BLAS takes as it is. Kernel columns are taken one
 at a time, the same view a column further on, and their products are added: with stride 1 nothing
 is copied. A convolution that is thinned (strided) or has few channels instead holds one copy of
-the row for each kernel column. im2col: Chellapilla et al. 2006; partial expansion: MEC, Cho and Brand 2017
-(arXiv 1706.06873); one product a kernel column: kn2row, Anderson et al. 2017 (arXiv 1709.03395).
+the row for each kernel column.
+
+im2col: Chellapilla et al. 2006; partial expansion: MEC, Cho and Brand 2017 (arXiv 1706.06873); one
+product a kernel column: kn2row, Anderson et al. 2017 (arXiv 1709.03395).
 """
 
 from __future__ import annotations

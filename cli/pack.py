@@ -21,6 +21,8 @@ from bacmac.host.pack.layer_table import LayerTable, read_layer_table
 _FILE = click.Path(path_type=Path)
 _SCHEME = click.Choice(list(SCHEMES))
 
+_BIAS_CORRECTION = {"auto": None, "on": True, "off": False}
+
 
 @click.command()
 @click.argument("model", type=_FILE)
@@ -64,7 +66,13 @@ _SCHEME = click.Choice(list(SCHEMES))
     show_default=True,
     help="How weights are rounded to levels.",
 )
-@click.option("--bias-correction", is_flag=True, help="Match each channel's mean output.")
+@click.option(
+    "--bias-correction",
+    type=click.Choice(list(_BIAS_CORRECTION)),
+    default="auto",
+    show_default=True,
+    help="Match each channel's mean output; auto tries both and keeps the better.",
+)
 @click.option(
     "--activation-bits",
     type=click.IntRange(2, 8),
@@ -94,7 +102,7 @@ def pack(
     pruning: str,
     scope: str,
     rounding: str,
-    bias_correction: bool,
+    bias_correction: str,
     activation_bits: int,
     calibration_images: int,
     pixel_max: float | None,
@@ -125,7 +133,7 @@ def pack(
         pruning=pruning,
         scope=scope,
         rounding=rounding,
-        bias_correction=bias_correction,
+        bias_correction=_BIAS_CORRECTION[bias_correction],
         activation_bits=activation_bits,
         activation_bits_table=table.activation_bits,
         calibration_images=calibration_images,

@@ -206,6 +206,14 @@ def _check_images(plan: ComparePlan) -> None:
                 found=str(packed.model.input_shape),
                 expected=f"{found}, that of {plan.images.source}",
             )
+    bac, mac = plan.bac.model, plan.mac.model
+    if plan.images.images.dtype == np.uint8 and mac.model.normalization != bac.model.normalization:
+        raise MismatchError(
+            mac.path,
+            "normalization",
+            found=str(mac.model.normalization),
+            expected=f"{bac.model.normalization}, that of {bac.path}",
+        )
     if len(plan.images.images) == 0:
         raise MismatchError(plan.images.source, "images", found="none", expected="1 or more")
 

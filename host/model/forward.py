@@ -82,19 +82,14 @@ def convolve(
 ) -> FloatTensor:
     """Cross-correlation (N, C_out, H_out, W_out) of x (N, C, H, W), weight (C_out, C/g, kh, kw)."""
     c_out, c_in, kh, kw = weight.shape
-    cols = columns(x, (kh, kw), stride, padding)
-    n, h_out, w_out = cols.shape[:3]
-    per_group = c_out // groups
-    out = np.empty((groups, n * h_out * w_out, per_group), np.float32)
-    for g in range(groups):
-        part = cols[:, :, :, g * c_in : (g + 1) * c_in].reshape(n * h_out * w_out, -1)
-        kernel = weight[g * per_group : (g + 1) * per_group].reshape(per_group, -1)
-        np.matmul(part, kernel.T, out=out[g])
-    return np.ascontiguousarray(
-        out.reshape(groups, n, h_out, w_out, per_group)
-        .transpose(1, 0, 4, 2, 3)
-        .reshape(n, c_out, h_out, w_out)
-    )
+    windows = columns(x, (kh, kw), stride, padding)
+    n, h_out, w_out = windows.shape[:3]
+    # one row a weight and one column a pixel: the copy runs along rows of the image, and the
+    # product comes out in the order of the next layer's input
+    cols = windows.transpose(0, 3, 4, 5, 1, 2).reshape(n, groups, c_in * kh * kw, h_out * w_out)
+    out = np.empty((n, groups, c_out // groups, h_out * w_out), np.float32)
+    np.matmul(weight.reshape(groups, c_out // groups, -1), cols, out=out)
+    return out.reshape(n, c_out, h_out, w_out)
 
 
 def _pool(layer: Pool, x: FloatTensor) -> FloatTensor:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
+from bacmac.host.arith.engine import Engine
 from bacmac.host.arith.network import ConvOp, Op, Shape
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
+from bacmac.host.model.forward import forward
+from bacmac.host.model.inputs import Images, input_codes, normalized
 from bacmac.host.model.layers import Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
@@ -35,7 +38,9 @@ class CompressOptions:
         pruning: "magnitude" or "pot-aware".
         scope: reach `sparsity` in each "layer", or "global" over all of them together.
         rounding: "compensated" or "nearest".
-        bias_correction: match each channel's mean output on the calibration images.
+        bias_correction: match each channel's mean output on the calibration images. None tries
+            both and keeps the one whose outputs are nearer the float network's, on images of the
+            set beyond those calibrated on where there are any.
         activation_bits: bits of stored activations, 2 to 8.
         activation_bits_table: bits of single tensors, by layer name or "input".
         calibration_images: how many images are used, from the start of the set.
@@ -53,7 +58,7 @@ class CompressOptions:
     pruning: str = "magnitude"
     scope: str = "layer"
     rounding: str = "compensated"
-    bias_correction: bool = False
+    bias_correction: bool | None = None
     activation_bits: int = 8
     activation_bits_table: Mapping[str, int] = field(default_factory=dict)
     calibration_images: int = 512
@@ -83,7 +88,7 @@ class CompressOptions:
             first_last=self.first_last,
             schemes=self.schemes,
             rounding=self.rounding,
-            bias_correction=self.bias_correction,
+            bias_correction=bool(self.bias_correction),
             activation_bits=self.activation_bits,
             activation_bits_table=self.activation_bits_table,
         )
@@ -162,15 +167,33 @@ def compress(
                 found=f"{len(values)} values",
                 expected=f"1, or one for each of {model.input_shape[0]} channels",
             )
-    return quantize_model(
-        model,
-        images,
-        normalization,
-        options.quantize_options,
-        masks=_masks(model, options),
-        provenance=_provenance(model, calibration, options, len(images)),
-        progress=progress,
-    )
+    masks = _masks(model, options)
+
+    def quantized(bias_correction: bool) -> QuantizedModel:
+        return quantize_model(
+            model,
+            images,
+            normalization,
+            replace(options.quantize_options, bias_correction=bias_correction),
+            masks=masks,
+            provenance=_provenance(model, calibration, options, len(images), bias_correction),
+            progress=progress,
+        )
+
+    if options.bias_correction is not None:
+        return quantized(options.bias_correction)
+    fresh = calibration.images[len(images) : 2 * len(images)]
+    judged = fresh if len(fresh) else images
+    candidates = (quantized(False), quantized(True))
+    return min(candidates, key=lambda found: _output_error(model, found, judged))
+
+
+def _output_error(model: Model, quantized: QuantizedModel, images: Images) -> float:
+    """Mean squared difference of the integer network's outputs to the float network's."""
+    floats = forward(model, normalized(images, quantized.normalization))
+    codes = input_codes(images, quantized.normalization, quantized.input_format)
+    outputs = Engine(quantized.network).run(codes) * quantized.logit_scale[:, None, None]
+    return float(np.mean((outputs - floats) ** 2))
 
 
 def summarize(model: QuantizedModel) -> tuple[LayerSummary, ...]:
@@ -217,7 +240,11 @@ def _masks(model: Model, options: CompressOptions) -> Masks:
 
 
 def _provenance(
-    model: Model, calibration: ImageSet, options: CompressOptions, n_images: int
+    model: Model,
+    calibration: ImageSet,
+    options: CompressOptions,
+    n_images: int,
+    bias_correction: bool,
 ) -> dict[str, object]:
     """Plain JSON types; no time and no host name, so that the same inputs give the same file."""
     words = asdict(options)
@@ -237,6 +264,7 @@ def _provenance(
             "images": n_images,
         },
         "options": words,
+        "bias_correction": bias_correction,
     }
 
 

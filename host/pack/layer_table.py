@@ -24,7 +24,8 @@ class LayerTable:
 def read_layer_table(path: str | Path) -> LayerTable:
     """Read a JSON object of layers: {"conv1": "uniform-8"} or {"conv1": {"scheme": ...}}.
 
-    An object may hold `scheme`, `activation_bits` (2 to 8) and `sparsity` (0 to below 1). Whether the layers exist is for whoever has the model to say.
+    An object may hold `scheme`, `activation_bits` (2 to 8) and `sparsity` (0 to below 1). Whether
+    the layers exist is for whoever has the model to say.
 
     Raises:
         InputError: unreadable, no JSON object, or a value of the wrong kind.

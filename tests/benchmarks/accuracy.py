@@ -51,9 +51,9 @@ ROWS = (
     ("pot-4", 0.5),
 )
 COLUMNS = {
-    "nearest": CompressOptions(rounding="nearest"),
+    "nearest": CompressOptions(rounding="nearest", bias_correction=False),
     "nearest + bias": CompressOptions(rounding="nearest", bias_correction=True),
-    "compensated": CompressOptions(rounding="compensated"),
+    "compensated": CompressOptions(rounding="compensated", bias_correction=False),
     "compensated + bias": CompressOptions(rounding="compensated", bias_correction=True),
 }
 ENDS = {"first and last layer uniform-8": "uniform-8", "all layers alike": None}

@@ -1,3 +1,5 @@
+"""Masks reach the sparsity to one weight and zero what the method says."""
+
 from __future__ import annotations
 
 import numpy as np

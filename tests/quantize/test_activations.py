@@ -1,3 +1,5 @@
+"""Activation formats: signs, bits, grids of pixels, clamps."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Compensated rounding: nearer on the inputs it saw, and pruned weights stay zero."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""From the float example to integers: accuracy, tables, provenance."""
+
 from __future__ import annotations
 
 import json
@@ -9,6 +11,7 @@ import pytest
 
 from bacmac.host.arith.engine import Engine
 from bacmac.host.arith.network import ConvOp
+from bacmac.host.arith.reference import run_reference
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
@@ -97,11 +100,33 @@ def test_bias_correction_mends_most_of_what_pruning_every_layer_breaks(
     model, calibration, test = digits
     options = CompressOptions(sparsity=0.5)
 
-    plain = accuracy(compress(model, calibration, options), test)
-    corrected = accuracy(compress(model, calibration, replace(options, bias_correction=True)), test)
+    found = {
+        choice: compress(model, calibration, replace(options, bias_correction=choice))
+        for choice in (False, True, None)
+    }
 
+    plain, corrected, chosen = (accuracy(found[choice], test) for choice in (False, True, None))
     assert corrected >= plain + 0.1
     assert corrected >= 0.85
+    assert chosen == corrected
+    assert found[None].provenance["bias_correction"] is True
+
+
+def test_left_to_itself_the_tool_keeps_the_outputs_nearer_the_float_networks(
+    digits: tuple[Model, ImageSet, ImageSet],
+) -> None:
+    model, calibration, _ = digits
+    options = CompressOptions("pot-3", rounding="nearest", calibration_images=128)
+    held_back = calibration.images[128:256]
+    floats = forward(model, normalized(held_back, calibration.normalization or Normalization()))
+
+    def error(choice: bool | None) -> float:
+        quantized = compress(model, calibration, replace(options, bias_correction=choice))
+        codes = input_codes(held_back, quantized.normalization, quantized.input_format)
+        outputs = run_reference(quantized.network, codes) * quantized.logit_scale[:, None, None]
+        return float(np.mean((outputs - floats) ** 2))
+
+    assert error(None) == min(error(False), error(True))
 
 
 def test_the_input_of_the_example_is_stored_without_loss(

@@ -1,3 +1,5 @@
+"""The quantized network is the float network, as nearly as its scheme allows."""
+
 from __future__ import annotations
 
 from dataclasses import replace

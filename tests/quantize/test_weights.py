@@ -1,3 +1,5 @@
+"""The scale search against a dense one."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -8,7 +8,7 @@ from pathlib import Path
 from bacmac.cli.output import note, print_table, say
 from bacmac.host.files import write_text
 from bacmac.power.analysis import ArmEnergy, RailResult
-from bacmac.power.compare import ArmSummary, Comparison
+from bacmac.power.compare import ArmSummary, Comparison, ratio_text
 from bacmac.power.report import comparison_text, write_report
 
 _UNITS = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9))
@@ -73,8 +73,8 @@ def _rail_rows(rail: RailResult) -> list[tuple[object, ...]]:
                 f"{name} ({instrument})",
                 "dynamic",
                 *_joules(rail, "dynamic_j"),
-                f"{rail.dynamic.ratio:.3f}",
-                f"{rail.dynamic.low:.3f} to {rail.dynamic.high:.3f}",
+                f"{ratio_text(rail.dynamic.ratio)}",
+                f"{ratio_text(rail.dynamic.low)} to {ratio_text(rail.dynamic.high)}",
                 rail.dynamic.verdict,
                 f"{rail.dynamic.smallest_difference:.1%}",
             )

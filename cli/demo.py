@@ -8,15 +8,15 @@ from pathlib import Path
 import click
 
 from bacmac.cli.choices import FILE
-from bacmac.cli.comparison import print_comparison, write_comparison
-from bacmac.cli.output import json_option, note, print_json, progress, say
+from bacmac.cli.comparison import write_comparison
+from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.host.errors import OutputError
 from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import PackedModel, read_packed, write_packed
 from bacmac.overlays.registry import load_overlay
-from bacmac.power.compare import Comparison
+from bacmac.power.compare import Comparison, ratio_text
 from bacmac.power.compare import compare as run_comparison
 from bacmac.power.report import comparison_json, require_report
 from bacmac.power.runs import Arm, ComparePlan
@@ -82,12 +82,8 @@ def demo(output: Path, blocks: int, as_json: bool) -> None:
     if as_json:
         print_json({scheme: comparison_json(found) for scheme, found in comparisons.items()})
         return
-    for comparison in comparisons.values():
-        print_comparison(comparison)
-    _conclude(comparisons)
-    note(
-        f"Next: open {output / 'pot-4-against-uniform-8.html'}, or try your own network: README.md"
-    )
+    _print(comparisons)
+    note(f"Next: open {output / 'pot-4-against-uniform-8.html'}; then README.md, Your own network.")
 
 
 def _plan(
@@ -101,20 +97,56 @@ def _plan(
     )
 
 
-def _conclude(comparisons: dict[str, Comparison]) -> None:
-    """Split the saving against 8 bits into what the narrower weights and what the shift give."""
+def _print(comparisons: dict[str, Comparison]) -> None:
+    """One row a multiplier, then what the narrower weights and what the shift give."""
+    wide = comparisons[MULTIPLIERS[0]]
+    say(
+        "EMULATED, an estimate by a model: dynamic energy of an inference on the "
+        f"{wide.primary} rail, {wide.plan.blocks} randomised blocks each; "
+        f"{wide.bac.n_images} real images of handwritten digits."
+    )
+    print_table(
+        [
+            "BAC pot-4 against",
+            "E_MAC / E_BAC",
+            "95 % interval",
+            "BAC saves",
+            "verdict: BAC is",
+            "accuracy BAC",
+            "accuracy MAC",
+        ],
+        [_row(scheme, comparison) for scheme, comparison in comparisons.items()],
+        numbers=(1, 2, 3, 5, 6),
+    )
     eight, four = (comparisons[scheme].primary_result.dynamic for scheme in MULTIPLIERS)
     if eight is None or four is None:
         say("The saving cannot be split: one of the two ratios is not resolvable.")
         return
     meaning = {
-        "lower": "so the shift itself saves energy",
-        "higher": "so at equal bits the shift costs energy",
-        "not resolvable": "so at equal bits no difference could be shown",
+        "lower": "the shift itself saves energy",
+        "higher": "at equal bits this shift costs energy",
+        "not resolvable": "at equal bits no difference could be shown",
     }[four.verdict]
     say(
-        f"EMULATED, an estimate. E({MULTIPLIERS[0]}) / E(pot-4) = {eight.ratio:.2f} = "
-        f"{eight.ratio / four.ratio:.2f} (weights of 4 bits in place of 8) x {four.ratio:.2f} "
-        f"(shifts in place of multiplications; 95 % interval {four.low:.3f} to {four.high:.3f}, "
-        f"{meaning})."
+        f"The factor {eight.ratio:.2f} against {MULTIPLIERS[0]} is {eight.ratio / four.ratio:.2f} "
+        f"(weights of 4 bits in place of 8) x {four.ratio:.2f} (shifts in place of "
+        f"multiplications: {meaning}). The reports list what else differs."
+    )
+
+
+def _row(scheme: str, comparison: Comparison) -> tuple[object, ...]:
+    ratio = comparison.primary_result.dynamic
+    accuracies = [
+        "" if arm.accuracy is None else f"{arm.accuracy:.2%}"
+        for arm in (comparison.bac, comparison.mac)
+    ]
+    if ratio is None:
+        return (f"MAC {scheme}", "", "", "", comparison.verdict, *accuracies)
+    return (
+        f"MAC {scheme}",
+        ratio_text(ratio.ratio),
+        f"{ratio_text(ratio.low)} to {ratio_text(ratio.high)}",
+        f"{1 - 1 / ratio.low:.1%} to {1 - 1 / ratio.high:.1%}",
+        ratio.verdict,
+        *accuracies,
     )

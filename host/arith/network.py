@@ -168,7 +168,8 @@ def check_network(network: IntegerNetwork) -> None:
     """
     if not network.ops:
         raise ValueError("a network needs at least one op")
-    if not (-128 <= network.input_low <= 0 <= network.input_high <= 255):
+    highest = 127 if network.input_low < 0 else 255
+    if not (-128 <= network.input_low <= 0 <= network.input_high <= highest):
         raise ValueError(f"input range {network.input_low}..{network.input_high} is not 8 bits")
     if min(network.input_shape) < 1:
         raise ValueError(f"input shape {network.input_shape} has an empty side")

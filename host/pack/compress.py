@@ -15,8 +15,9 @@ from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.forward import forward
 from bacmac.host.model.inputs import Images, input_codes, normalized
-from bacmac.host.model.layers import Model, Normalization
+from bacmac.host.model.layers import Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
 from bacmac.host.quantize.options import QuantizeOptions, check_choice, weighted_layers
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
@@ -148,8 +149,10 @@ def compress(
 
     Raises:
         MismatchError: the images do not fit the model, or there are none.
-        InputError: a table names a layer that does not exist, or calibration met a NaN.
+        InputError: a table names a layer that does not exist, calibration met a NaN, or a
+            kernel or stride is larger than an accelerator runs.
     """
+    _check_limits(model)
     images = calibration.images[: options.calibration_images]
     if images.shape[1:] != model.input_shape or not len(images):
         raise MismatchError(
@@ -186,6 +189,31 @@ def compress(
     judged = fresh if len(fresh) else images
     candidates = (quantized(False), quantized(True))
     return min(candidates, key=lambda found: _output_error(model, found, judged))
+
+
+def _check_limits(model: Model) -> None:
+    """Refuse what no packed file holds before minutes are spent on it."""
+    for layer in model.layers:
+        if not isinstance(layer, Conv):
+            continue
+        _, height, width = model.shapes[layer.input]
+        top, left, bottom, right = layer.padding
+        whole = (height + top + bottom, width + left + right)
+        kernel = layer.weight.shape[2:]
+        if max(kernel) > MAX_KERNEL and kernel != whole:
+            raise InputError(
+                model.source or model.name,
+                f"layer {layer.name!r}",
+                found=f"a kernel of {kernel[0]}x{kernel[1]}",
+                expected=f"sides of 1 to {MAX_KERNEL}, or the whole input (a dense layer)",
+            )
+        if max(layer.stride) > MAX_STRIDE:
+            raise InputError(
+                model.source or model.name,
+                f"layer {layer.name!r}",
+                found=f"stride {layer.stride}",
+                expected=f"1 to {MAX_STRIDE}",
+            )
 
 
 def _output_error(model: Model, quantized: QuantizedModel, images: Images) -> float:

@@ -250,7 +250,9 @@ def test_demo_prints_both_ratios_and_writes_both_reports(run, tmp_path):
 
     assert outcome.status == 0
     assert "EMULATED" in outcome.out
-    assert "E(uniform-8) / E(pot-4)" in outcome.out
+    assert "MAC uniform-8" in outcome.out
+    assert "MAC uniform-4" in outcome.out
+    assert "weights of 4 bits in place of 8" in outcome.out
     for name in ("pot-4-against-uniform-8", "pot-4-against-uniform-4"):
         assert (tmp_path / "demo" / f"{name}.html").is_file()
 

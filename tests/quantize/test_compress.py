@@ -17,7 +17,7 @@ from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.model.forward import forward
 from bacmac.host.model.inputs import input_codes, normalized
-from bacmac.host.model.layers import Model, Normalization
+from bacmac.host.model.layers import INPUT, Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.compress import CompressOptions, compress, summarize
 
@@ -289,3 +289,23 @@ def test_images_of_another_shape_are_refused(digits: tuple[Model, ImageSet, Imag
 
     with pytest.raises(MismatchError, match=r"4 images of \(3, 8, 8\)"):
         compress(model, wrong, CompressOptions())
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "said"), [(8, 1, "a kernel of 8x8"), (3, 5, r"stride \(5, 5\)")]
+)
+def test_what_no_accelerator_runs_is_refused_before_any_work(
+    kernel: int, stride: int, said: str
+) -> None:
+    layer = Conv(
+        "wide",
+        INPUT,
+        np.ones((2, 1, kernel, kernel), np.float32),
+        np.zeros(2, np.float32),
+        (stride, stride),
+    )
+    model = Model("net", (1, 12, 12), (layer,), source="net.onnx")
+    images = ImageSet(np.zeros((4, 1, 12, 12), np.uint8), None, None, "x.npz", "")
+
+    with pytest.raises(InputError, match=rf"net.onnx: layer 'wide': found {said}"):
+        compress(model, images, CompressOptions())

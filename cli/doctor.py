@@ -33,11 +33,12 @@ class Finding:
     next: str = ""
 
 
-EXTRAS = {
-    "onnx": ("onnx", "reading .onnx models"),
-    "report": ("matplotlib", "HTML reports with plots"),
-    "report ": ("jinja2", "HTML reports with plots"),
-}
+EXTRAS = (
+    ("onnx", "onnx", "reading .onnx models"),
+    ("report", "matplotlib", "HTML reports with plots"),
+    ("report", "jinja2", "HTML reports with plots"),
+)
+"""Extra, a package of it, and what it is for."""
 
 
 @click.command()
@@ -75,20 +76,14 @@ def _software() -> list[Finding]:
         Finding("ok", "Python", f"{platform.python_version()} on {platform.machine()}"),
         Finding("ok", "core", core),
     ]
-    for extra, (package, purpose) in EXTRAS.items():
-        name = extra.strip()
+    for extra, package, purpose in EXTRAS:
         try:
             version = metadata.version(package)
-            findings.append(Finding("ok", f"extra {name}", f"{package} {version}"))
         except metadata.PackageNotFoundError:
-            findings.append(
-                Finding(
-                    "note",
-                    f"extra {name}",
-                    f"{package} is not installed",
-                    f"for {purpose}: pip install 'bacmac[{name}]'",
-                )
-            )
+            mend = f"for {purpose}: pip install 'bacmac[{extra}]'"
+            findings.append(Finding("note", f"extra {extra}", f"{package} is not installed", mend))
+        else:
+            findings.append(Finding("ok", f"extra {extra}", f"{package} {version}"))
     return findings
 
 

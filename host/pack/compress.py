@@ -173,6 +173,10 @@ def compress(
     masks = _masks(model, options)
 
     def quantized(bias_correction: bool) -> QuantizedModel:
+        def told(stage: str, done: int, total: int) -> None:
+            if progress is not None:
+                progress(f"{stage}{', biases' if bias_correction else ''}", done, total)
+
         return quantize_model(
             model,
             images,
@@ -180,7 +184,7 @@ def compress(
             replace(options.quantize_options, bias_correction=bias_correction),
             masks=masks,
             provenance=_provenance(model, calibration, options, len(images), bias_correction),
-            progress=progress,
+            progress=told,
         )
 
     if options.bias_correction is not None:

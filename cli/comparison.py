@@ -10,6 +10,7 @@ from bacmac.host.files import write_text
 from bacmac.power.analysis import ArmEnergy, RailResult
 from bacmac.power.compare import ArmSummary, Comparison, ratio_text
 from bacmac.power.report import comparison_text, write_report
+from bacmac.power.statistics import RatioEstimate
 
 _UNITS = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9))
 
@@ -30,21 +31,31 @@ def print_comparison(comparison: Comparison) -> None:
     origin = "EMULATED: " if comparison.emulated else ""
     say(comparison.headline)
     print_table(
-        ["rail", "energy", "BAC", "MAC", "E_MAC / E_BAC", "95 % interval", "BAC is", "could show"],
-        [row for rail in comparison.rails for row in _rail_rows(rail)],
-        title=f"{origin}energy per inference, {comparison.plan.blocks} blocks",
-        numbers=(2, 3, 4, 5, 7),
+        ["rail", "energy", "BAC", "MAC", "instrument"],
+        [row for rail in comparison.rails for row in _energy_rows(rail)],
+        title=f"{origin}energy per inference, mean of {comparison.plan.blocks} runs, 95 % interval",
+        numbers=(2, 3),
+        prose=(4,),
     )
     print_table(
-        ["arm", "overlay", "model", "accuracy", "zeros", "cycles", "products", "file [bytes]"],
-        [_arm_row(name, arm) for name, arm in (("BAC", comparison.bac), ("MAC", comparison.mac))],
-        title="arms, per inference",
-        numbers=(3, 4, 5, 6, 7),
+        ["rail", "energy", "E_MAC / E_BAC", "95 % interval", "BAC is", "could show"],
+        [row for rail in comparison.rails for row in _ratio_rows(rail)],
+        title=f"{origin}ratio over {comparison.plan.blocks} blocks",
+        numbers=(2, 3, 5),
+    )
+    print_table(
+        ["per inference", "BAC", "MAC"],
+        list(
+            zip(*(_arm_column(arm) for arm in (None, comparison.bac, comparison.mac)), strict=True)
+        ),
+        title="arms",
+        prose=(1, 2),
     )
     different = [row for row in comparison.ledger if row.kind != "same"]
     print_table(
         ["what", "BAC", "MAC", "", "remark"],
         [(row.item, row.a, row.b, row.kind, row.note) for row in different],
+        prose=(1, 2, 4),
         title="fairness: what differs, and whether it is the arithmetic that is compared "
         f"({len(comparison.ledger) - len(different)} more properties are the same)",
     )
@@ -53,44 +64,34 @@ def print_comparison(comparison: Comparison) -> None:
         print_table(
             ["check", "rail", "found"],
             [(check.name, check.rail, check.text) for check in failed],
+            prose=(2,),
             title="checks that did not hold",
         )
     else:
         say(f"All {len(comparison.checks)} checks of the data hold.")
 
 
-def _rail_rows(rail: RailResult) -> list[tuple[object, ...]]:
-    name, instrument = rail.info.name, rail.info.instrument
-    rows: list[tuple[object, ...]] = []
-    if rail.dynamic is None:
-        smallest = "" if rail.dynamic_smallest is None else f"{rail.dynamic_smallest:.1%}"
-        rows.append(
-            (name, "dynamic", *_joules(rail, "dynamic_j"), "", "", "not resolvable", smallest)
-        )
-    else:
-        rows.append(
-            (
-                f"{name} ({instrument})",
-                "dynamic",
-                *_joules(rail, "dynamic_j"),
-                f"{ratio_text(rail.dynamic.ratio)}",
-                f"{ratio_text(rail.dynamic.low)} to {ratio_text(rail.dynamic.high)}",
-                rail.dynamic.verdict,
-                f"{rail.dynamic.smallest_difference:.1%}",
-            )
-        )
-    rows.append(
-        (
-            "",
-            "total",
-            *_joules(rail, "total_j"),
-            f"{rail.total.ratio:.4f}",
-            f"{rail.total.low:.4f} to {rail.total.high:.4f}",
-            rail.total.verdict,
-            f"{rail.total.smallest_difference:.2%}",
-        )
-    )
-    return rows
+def _energy_rows(rail: RailResult) -> list[tuple[object, ...]]:
+    return [
+        (rail.info.name, "dynamic", *_joules(rail, "dynamic_j"), rail.info.instrument),
+        (rail.info.name, "total", *_joules(rail, "total_j"), rail.info.instrument),
+    ]
+
+
+def _ratio_rows(rail: RailResult) -> list[tuple[object, ...]]:
+    return [
+        (rail.info.name, "dynamic", *_ratio(rail.dynamic, rail.dynamic_smallest)),
+        (rail.info.name, "total", *_ratio(rail.total, rail.total.smallest_difference)),
+    ]
+
+
+def _ratio(ratio: RatioEstimate | None, smallest: float | None) -> tuple[str, ...]:
+    """Ratio, interval, verdict, and the smallest difference that could have been shown."""
+    could = "" if smallest is None else f"{smallest:.2%}"
+    if ratio is None:
+        return "", "", "not resolvable", could
+    interval = f"{ratio_text(ratio.low)} to {ratio_text(ratio.high)}"
+    return ratio_text(ratio.ratio), interval, ratio.verdict, could
 
 
 def _joules(rail: RailResult, which: str) -> tuple[str, str]:
@@ -107,13 +108,14 @@ def _joule(arm: ArmEnergy, which: str) -> str:
     return f"{interval.centre / scale:.{digits}f} +- {half / scale:.{digits}f} {unit}"
 
 
-def _arm_row(name: str, arm: ArmSummary) -> tuple[object, ...]:
-    accuracy = "" if arm.accuracy is None else f"{arm.accuracy:.2%}"
+def _arm_column(arm: ArmSummary | None) -> tuple[object, ...]:
+    """What a person wants to know of an arm, top to bottom; the names of it for None."""
+    if arm is None:
+        return "overlay", "model", "accuracy", "zero weights", "cycles", "products", "file [bytes]"
     return (
-        name,
         arm.overlay,
         arm.model,
-        accuracy,
+        "no labels" if arm.accuracy is None else f"{arm.accuracy:.2%} of {arm.n_images:,}",
         f"{arm.sparsity:.1%}",
         f"{arm.cycles:,.0f}",
         f"{arm.products_done:,.0f}",

@@ -62,6 +62,7 @@ def doctor(as_json: bool) -> None:
         print_table(
             ["", "what", "found", "next"],
             [(finding.level, finding.subject, finding.found, finding.next) for finding in findings],
+            prose=(2, 3),
         )
     if not healthy:
         raise SystemExit(1)

@@ -55,6 +55,7 @@ def inspect(packed: Path, as_json: bool) -> None:
             ("made from", model.provenance.get("source", "unknown")),
         ],
         title=model.name,
+        prose=(1,),
     )
     print_layers(found, layers)
 

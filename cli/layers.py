@@ -36,38 +36,44 @@ def layer_bytes(packed: PackedModel, layer: LayerSummary) -> int:
 
 
 def print_layers(packed: PackedModel, layers: Sequence[LayerSummary]) -> None:
-    """One row a layer, the total last."""
+    """What each layer is and takes, one row a layer, the total last."""
     print_table(
-        [
-            "layer",
-            "op",
-            "weights",
-            "output",
-            "scheme",
-            "levels",
-            "zeros",
-            "error",
-            "bits/w",
-            "bytes",
-            "MACs",
-        ],
+        ["layer", "op", "weights", "output", "scheme", "zeros", "bytes", "MACs"],
         [
             (
                 layer.name,
                 layer.op,
-                "x".join(map(str, layer.weight_shape)) or f"{layer.n_weights:,}"
-                if layer.n_weights or layer.weight_shape
-                else "",
+                "x".join(map(str, layer.weight_shape))
+                or (f"{layer.n_weights:,}" if layer.n_weights else ""),
                 "x".join(map(str, layer.output_shape)),
                 layer.scheme,
-                len(layer.levels_used) if layer.n_weights else "",
-                f"{100 * layer.sparsity:.1f} %" if layer.n_weights else "",
-                f"{layer.relative_squared_error:.2e}" if layer.n_weights else "",
-                f"{layer.bits_per_weight:.2f}" if layer.n_weights else "",
+                f"{layer.sparsity:.1%}" if layer.n_weights else "",
                 f"{layer_bytes(packed, layer):,}",
                 f"{layer.macs:,}" if layer.macs else "",
             )
             for layer in layers
         ],
-        numbers=(2, 3, 5, 6, 7, 8, 9, 10),
+        numbers=(2, 3, 5, 6, 7),
+    )
+
+
+def print_quality(layers: Sequence[LayerSummary]) -> None:
+    """What quantization and pruning made of each layer, the total last."""
+    print_table(
+        ["layer", "scheme", "weights", "levels used", "zeros", "squared error", "bits/weight"],
+        [
+            (
+                layer.name,
+                layer.scheme,
+                f"{layer.n_weights:,}",
+                len(layer.levels_used),
+                f"{layer.sparsity:.1%}",
+                f"{layer.relative_squared_error:.2e}",
+                f"{layer.bits_per_weight:.2f}",
+            )
+            for layer in layers
+            if layer.n_weights
+        ],
+        numbers=(2, 3, 4, 5, 6),
+        title="squared error: of the weights, relative to their sum of squares",
     )

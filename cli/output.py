@@ -34,8 +34,18 @@ def print_table(
     *,
     title: str = "",
     numbers: Sequence[int] = (),
+    prose: Sequence[int] = (),
 ) -> None:
-    """A table on standard output; columns in `numbers` are aligned right."""
+    """A table on standard output.
+
+    Args:
+        headers: one a column.
+        rows: cells of any kind, printed as they are.
+        title: above it.
+        numbers: columns that are aligned right.
+        prose: columns that may be folded where the terminal is narrow; words in the others stay
+            whole.
+    """
     table = Table(
         title=title or None,
         title_justify="left",
@@ -44,10 +54,12 @@ def print_table(
         pad_edge=False,
     )
     for index, header in enumerate(headers):
-        if index in numbers:
-            table.add_column(header, justify="right", no_wrap=True)
-        else:
-            table.add_column(header, overflow="fold")
+        table.add_column(
+            header,
+            justify="right" if index in numbers else "left",
+            overflow="fold",
+            no_wrap=index not in prose,
+        )
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
     console().print(table)

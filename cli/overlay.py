@@ -79,7 +79,9 @@ def show(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
             rows += [(f"{key}.{inner}", _show(inner, part)) for inner, part in value.items()]
         else:
             rows.append((key, _show(key, value)))
-    print_table(["field", "value"], [*rows, ("sha256", found.sha256)], title=manifest.name)
+    print_table(
+        ["field", "value"], [*rows, ("sha256", found.sha256)], title=manifest.name, prose=(1,)
+    )
     print_table(
         ["offset", "register", "access", "fields", "what"],
         [
@@ -93,6 +95,7 @@ def show(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
             for register in found.registers.registers
         ],
         title=f"{found.registers.name}, {found.registers.size_bytes} bytes",
+        prose=(3, 4),
     )
 
 
@@ -116,6 +119,7 @@ def check(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
         print_table(
             ["", "what", "found"],
             [(finding.level, finding.subject, finding.text) for finding in findings],
+            prose=(2,),
         )
     if failed:
         raise SystemExit(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from bacmac.cli.layers import layer_bytes, layer_json, print_layers
+from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.output import json_option, note, print_json, progress
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError
@@ -154,7 +154,7 @@ def pack(
             }
         )
         return
-    print_layers(packed, layers)
+    print_quality(layers)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
 
 

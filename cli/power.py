@@ -68,6 +68,7 @@ def rails(rails_word: str, as_json: bool) -> None:
             for row in rows
         ],
         numbers=(1, 2, 3, 4, 5),
+        prose=(6, 7),
         title="EMULATED rails" if source.emulated else "",
     )
 

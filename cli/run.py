@@ -65,7 +65,7 @@ def run(
     if as_json:
         print_json({"overlay": name, "device": device, **_payload(result, clock_hz)})
         return
-    print_table(["quantity", "value"], _rows(result, name, device, clock_hz))
+    print_table(["quantity", "value"], _rows(result, name, device, clock_hz), prose=(1,))
     if output is not None:
         note(f"{output}: {result.n_images} rows of classes and values")
 

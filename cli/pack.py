@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import numpy as np
 
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
+from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, progress
 from bacmac.host.arith.schemes import SCHEMES
-from bacmac.host.errors import InputError
-from bacmac.host.importers.images import ImageSet, load_images
+from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
-from bacmac.host.model.layers import Normalization
 from bacmac.host.pack.compress import CompressOptions, compress, summarize
 from bacmac.host.pack.file import read_packed, write_packed
 from bacmac.host.pack.layer_table import LayerTable, read_layer_table
@@ -87,9 +85,7 @@ _BIAS_CORRECTION = {"auto": None, "on": True, "off": False}
     show_default=True,
     help="How many images of the set are used, from its start.",
 )
-@click.option("--pixel-max", type=float, help="Pixel that means 1.0 [default: the set's, or 255].")
-@click.option("--mean", metavar="M[,M...]", help="Mean of the input, one value or one a channel.")
-@click.option("--std", metavar="S[,S...]", help="Standard deviation of the input, likewise.")
+@normalization_options
 @json_option
 def pack(
     model: Path,
@@ -117,12 +113,7 @@ def pack(
     """
     network = load_model(model)
     images = load_images(calibration, shape=network.input_shape)
-    normalization = _normalization(images, pixel_max, mean, std)
-    if normalization is None and images.normalization is None and images.images.dtype == np.uint8:
-        note(
-            "Pixels are taken as pixel / 255: neither the image set nor --pixel-max, --mean or "
-            "--std says how the network wants them. Another normalization ruins the accuracy."
-        )
+    normalization = resolve_normalization(images, pixel_max, mean, std)
     table = read_layer_table(layer_table) if layer_table else LayerTable()
     options = CompressOptions(
         scheme=scheme,
@@ -156,38 +147,3 @@ def pack(
         return
     print_quality(layers)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
-
-
-def _normalization(
-    images: ImageSet, pixel_max: float | None, mean: str | None, std: str | None
-) -> Normalization | None:
-    """What the options say, completed by the image set; None when no option says anything."""
-    if pixel_max is None and mean is None and std is None:
-        return None
-    known = images.normalization or Normalization()
-    channels = images.images.shape[1]
-    return Normalization(
-        pixel_max=known.pixel_max if pixel_max is None else _positive("--pixel-max", pixel_max),
-        mean=known.mean if mean is None else _numbers("--mean", mean, channels),
-        std=known.std
-        if std is None
-        else tuple(_positive("--std", value) for value in _numbers("--std", std, channels)),
-    )
-
-
-def _numbers(option: str, text: str, channels: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(option, "value", found=repr(text), expected="numbers") from error
-    if len(values) not in (1, channels) or not all(abs(value) < 1e9 for value in values):
-        raise InputError(
-            option, "value", found=repr(text), expected=f"1 or {channels} finite numbers"
-        )
-    return values
-
-
-def _positive(option: str, value: float) -> float:
-    if not 0 < value < 1e9:
-        raise InputError(option, "value", found=str(value), expected="a number above 0")
-    return value

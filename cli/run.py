@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
@@ -18,38 +18,106 @@ from bacmac.cli.choices import (
     overlay_option,
     resolve_overlay,
 )
+from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
 from bacmac.host.device.registry import open_board
+from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
+from bacmac.host.importers.images import load_images
+from bacmac.host.importers.registry import load_model
 from bacmac.host.pack.file import read_packed
-from bacmac.host.runtime.evaluate import Evaluation, evaluate
+from bacmac.host.runtime.evaluate import Evaluation, evaluate, evaluate_float
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.host.runtime.session import Session
 
 
 @click.command()
-@click.argument("packed", type=FILE)
+@click.argument("model", type=FILE)
 @images_option
 @limit_option
 @overlay_option
 @folders_option
 @device_option
 @batch_option
+@normalization_options
 @click.option("-o", "--output", type=FILE, help="Also write classes and output values (.npz).")
 @json_option
 def run(
-    packed: Path,
+    model: Path,
     images: Path,
     limit: int | None,
     overlay: str | None,
     folders: tuple[Path, ...],
     device: str,
     batch: int | None,
+    pixel_max: float | None,
+    mean: str | None,
+    std: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Stream images through a device with the model PACKED loaded."""
-    model = read_packed(packed).model
+    """Stream images through a device with the packed MODEL loaded.
+
+    Of a float MODEL (.onnx, or a .json layer list) it tells the accuracy to measure a packed one
+    by, computed on this machine; only then do --pixel-max, --mean and --std apply.
+    """
+    if model.suffix in (".onnx", ".json"):
+        result, where = _run_float(model, images, limit, pixel_max, mean, std), None
+    else:
+        if (pixel_max, mean, std) != (None, None, None):
+            raise InputError(
+                "--pixel-max, --mean, --std",
+                "model",
+                found=f"the packed model {model}",
+                expected="a float model",
+                hint="the packed file remembers what it was packed with",
+            )
+        result, where = _run_packed(model, images, limit, overlay, folders, device, batch)
+    if output is not None:
+        with replace_atomically(output) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, classes=result.classes, values=result.values)
+    if as_json:
+        print_json(_payload(result, where))
+        return
+    print_table(["quantity", "value"], _rows(result, where), prose=(1,))
+    if output is not None:
+        note(f"{output}: {result.n_images} rows of classes and values")
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What a packed model ran on."""
+
+    device: str
+    overlay: str
+    clock_hz: float
+
+
+def _run_float(
+    path: Path,
+    images: Path,
+    limit: int | None,
+    pixel_max: float | None,
+    mean: str | None,
+    std: str | None,
+) -> Evaluation:
+    model = load_model(path)
+    image_set = load_images(images, shape=model.input_shape).first(limit)
+    normalization = resolve_normalization(image_set, pixel_max, mean, std)
+    with progress() as advance:
+        return evaluate_float(model, image_set, normalization, advance)
+
+
+def _run_packed(
+    path: Path,
+    images: Path,
+    limit: int | None,
+    overlay: str | None,
+    folders: tuple[Path, ...],
+    device: str,
+    batch: int | None,
+) -> tuple[Evaluation, _Where]:
+    model = read_packed(path).model
     image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
     board = open_board(device)
@@ -58,41 +126,29 @@ def run(
             result = evaluate(session, image_set, advance)
     finally:
         board.close()
-    if output is not None:
-        with replace_atomically(output) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, classes=result.classes, values=result.values)
-    name, clock_hz = chosen.manifest.name, chosen.manifest.clock_hz
-    if as_json:
-        print_json({"overlay": name, "device": device, **_payload(result, clock_hz)})
-        return
-    print_table(["quantity", "value"], _rows(result, name, device, clock_hz), prose=(1,))
-    if output is not None:
-        note(f"{output}: {result.n_images} rows of classes and values")
+    return result, _Where(device, chosen.manifest.name, chosen.manifest.clock_hz)
 
 
-def _payload(result: Evaluation, clock_hz: float) -> dict[str, object]:
-    return {
+def _payload(result: Evaluation, where: _Where | None) -> dict[str, object]:
+    payload: dict[str, object] = {
         "provenance": result.provenance,
         "images": result.n_images,
         "correct": result.n_correct,
         "accuracy": result.accuracy,
         "accuracy_standard_error": result.accuracy_standard_error,
-        "counters": asdict(result.counters),
-        "busy_s": result.busy_s,
-        "clock_hz": clock_hz,
+    }
+    if where is None or result.work is None:
+        return payload
+    return {
+        **payload,
+        **asdict(where),
+        "counters": asdict(result.work.counters),
+        "busy_s": result.work.busy_s,
     }
 
 
-def _rows(
-    result: Evaluation, overlay: str, device: str, clock_hz: float
-) -> list[tuple[str, object]]:
-    counters = result.counters
-    slots = counters.products_done + counters.products_skipped
-    rows: list[tuple[str, object]] = [
-        ("device", f"{device} ({_PROVENANCE[result.provenance]})"),
-        ("overlay", overlay),
-        ("images", f"{result.n_images:,}"),
-    ]
+def _rows(result: Evaluation, where: _Where | None) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("images", f"{result.n_images:,}")]
     if result.accuracy is not None and result.accuracy_standard_error is not None:
         rows.append(
             (
@@ -103,25 +159,26 @@ def _rows(
                 ),
             )
         )
-    rows += [
+    if where is None or result.work is None:
+        return [("device", "none: the float network, computed on this machine"), *rows]
+    counters, busy_s = result.work.counters, result.work.busy_s
+    slots = counters.products_done + counters.products_skipped
+    skipped = counters.products_skipped / slots if slots else 0.0
+    return [
+        ("device", f"{where.device} ({_PROVENANCE[result.provenance]})"),
+        ("overlay", where.overlay),
+        *rows,
         ("cycles", f"{counters.cycles:,} ({counters.cycles / result.n_images:,.0f} an image)"),
         ("products done", f"{counters.products_done:,}"),
-        (
-            "products skipped",
-            (
-                f"{counters.products_skipped:,} "
-                f"({100 * counters.products_skipped / slots:.1f} %, zero weights)"
-            ),
-        ),
+        ("products skipped", f"{counters.products_skipped:,} ({skipped:.1%}, zero weights)"),
         (
             "device time",
             (
-                f"{result.busy_s:.4g} s at {clock_hz / 1e6:g} MHz, "
-                f"{result.n_images / result.busy_s:,.0f} images/s"
+                f"{busy_s:.4g} s at {where.clock_hz / 1e6:g} MHz, "
+                f"{result.n_images / busy_s:,.0f} images/s"
             ),
         ),
     ]
-    return rows
 
 
 _PROVENANCE = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ class ImageSet:
     normalization: Normalization | None
     source: str
     sha256: str
+
+    def first(self, limit: int | None) -> ImageSet:
+        """The first `limit` images with their labels; all of them for None."""
+        labels = self.labels
+        return replace(
+            self,
+            images=self.images[:limit],
+            labels=None if labels is None else labels[:limit],
+        )
 
 
 def load_images(path: str | Path, *, shape: Shape | None = None) -> ImageSet:

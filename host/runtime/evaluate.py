@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bacmac.host.device.board import Provenance
 from bacmac.host.importers.images import ImageSet
+from bacmac.host.model.forward import BLOCK_IMAGES, forward
+from bacmac.host.model.inputs import normalized
+from bacmac.host.model.layers import Model, Normalization
 from bacmac.host.runtime.results import Counters
 from bacmac.host.runtime.session import Session, output_values
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an image set cost a device: counters and windows summed over all batches."""
+
+    counters: Counters
+    busy_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +37,17 @@ class Evaluation:
         n_correct: how many were classified as their label says; None without labels.
         classes: int64 (n_images,), the class of the largest output value (of a network whose
             output is a map, the place of its largest value: never compared with labels).
-        values: float64 (n_images, C * H * W), integer outputs times their scale.
-        counters: sums over all batches.
-        busy_s: sum of the batches' windows on the device's clock.
-        provenance: where it ran.
+        values: float64 (n_images, C * H * W), output values.
+        provenance: where it ran; "float" for the float network on the host.
+        work: None for the float network.
     """
 
     n_images: int
     n_correct: int | None
     classes: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
-    counters: Counters
-    busy_s: float
-    provenance: Provenance
+    provenance: Provenance | Literal["float"]
+    work: Work | None
 
     @property
     def accuracy(self) -> float | None:
@@ -49,40 +61,50 @@ class Evaluation:
         return None if p is None else float(np.sqrt(p * (1.0 - p) / self.n_images))
 
 
-def evaluate(
-    session: Session,
-    image_set: ImageSet,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Evaluation:
+def evaluate(session: Session, image_set: ImageSet, progress: Progress | None = None) -> Evaluation:
     """Stream every image through the session's device.
 
     Raises:
         DeviceError: the device failed; DeviceTimeoutError: it did not answer in time.
     """
-    total = len(image_set.images)
-    done = 0
-    busy_ns = 0
-    counters = Counters(0, 0, 0, 0)
-    values: list[npt.NDArray[np.float64]] = []
-    provenance: Provenance = "functional"
+    counters, busy_ns = Counters(0, 0, 0, 0), 0
+    blocks: list[npt.NDArray[np.float64]] = []
     for result in session.stream(image_set.images):
-        values.append(output_values(session.model, result.outputs).reshape(len(result.outputs), -1))
+        blocks.append(output_values(session.model, result.outputs))
         counters += result.counters
         busy_ns += result.window.end_ns - result.window.start_ns
-        provenance = result.provenance
-        done += len(result.outputs)
         if progress is not None:
-            progress(f"images on {session.board.word}", done, total)
-    stacked = np.concatenate(values)
-    classes = stacked.argmax(axis=1)
-    is_classifier = session.model.network.shapes[-1][1:] == (1, 1)
-    labels = image_set.labels if is_classifier else None
-    return Evaluation(
-        n_images=total,
-        n_correct=None if labels is None else int(np.count_nonzero(classes == labels)),
-        classes=classes,
-        values=stacked,
-        counters=counters,
-        busy_s=busy_ns * 1e-9,
-        provenance=provenance,
-    )
+            done = result.first_index + len(result.outputs)
+            progress(f"images on {session.board.word}", done, len(image_set.images))
+    work = Work(counters, busy_ns * 1e-9)
+    return _evaluation(np.concatenate(blocks), image_set, session.board.provenance, work)
+
+
+def evaluate_float(
+    model: Model,
+    image_set: ImageSet,
+    normalization: Normalization,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Run the float network on the host: what a quantized one is measured by."""
+    blocks: list[npt.NDArray[np.float64]] = []
+    for start in range(0, len(image_set.images), BLOCK_IMAGES):
+        images = image_set.images[start : start + BLOCK_IMAGES]
+        blocks.append(forward(model, normalized(images, normalization)).astype(np.float64))
+        if progress is not None:
+            progress("images in float", start + len(images), len(image_set.images))
+    return _evaluation(np.concatenate(blocks), image_set, "float", None)
+
+
+def _evaluation(
+    outputs: npt.NDArray[np.float64],
+    image_set: ImageSet,
+    provenance: Provenance | Literal["float"],
+    work: Work | None,
+) -> Evaluation:
+    """Classes and their agreement with the labels, from outputs (N, C, H, W)."""
+    values = outputs.reshape(len(outputs), -1)
+    classes = values.argmax(axis=1)
+    labels = image_set.labels if outputs.shape[2:] == (1, 1) else None
+    n_correct = None if labels is None else int(np.count_nonzero(classes == labels))
+    return Evaluation(len(values), n_correct, classes, values, provenance, work)

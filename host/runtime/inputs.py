@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from bacmac.host.errors import MismatchError
@@ -34,9 +33,4 @@ def load_images_for(model: QuantizedModel, path: str | Path, limit: int | None =
             f"mean {model.normalization.mean}, std {model.normalization.std}, "
             f"as model {model.name!r} was packed",
         )
-    labels = image_set.labels
-    return replace(
-        image_set,
-        images=image_set.images[:limit],
-        labels=None if labels is None else labels[:limit],
-    )
+    return image_set.first(limit)

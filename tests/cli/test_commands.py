@@ -123,6 +123,35 @@ def test_run_is_as_accurate_as_the_float_network_nearly_is(run, bac_file, test_i
         assert np.count_nonzero(outputs["classes"] == images["labels"]) == found["correct"]
 
 
+def test_run_tells_the_float_networks_accuracy_too(run, example_dir, test_images):
+    for name in ("digits_cnn.onnx", "digits_cnn.json"):
+        found = _json(run("run", example_dir / name, "--images", test_images, "--json"))
+
+        assert found["provenance"] == "float"
+        assert found["correct"] == 496  # what host/example/README.md says
+
+
+def test_run_takes_the_normalization_of_a_float_network(run, example_dir, tmp_path, test_images):
+    with np.load(test_images) as known:
+        np.savez(tmp_path / "plain.npz", images=known["images"], labels=known["labels"])
+    float_model = example_dir / "digits_cnn.json"
+
+    right = _json(run("run", float_model, "--images", tmp_path / "plain.npz",
+                      "--pixel-max", "16", "--json"))  # fmt: skip
+    wrong = run("run", float_model, "--images", tmp_path / "plain.npz", "--json")
+
+    assert right["correct"] == 496
+    assert json.loads(wrong.out)["correct"] < 496
+    assert "pixel / 255" in wrong.err
+
+
+def test_run_refuses_a_normalization_for_a_packed_model(run, bac_file, test_images):
+    outcome = run("run", bac_file, "--images", test_images, "--mean", "0.5")
+
+    assert outcome.status == 2
+    assert "the packed file remembers" in outcome.err
+
+
 def test_run_gives_the_same_on_any_batch_size(run, bac_file, test_images):
     small = _json(run("run", bac_file, "--images", test_images, "--batch", "7", "--json"))
     large = _json(run("run", bac_file, "--images", test_images, "--json"))
@@ -250,8 +279,7 @@ def test_demo_prints_both_ratios_and_writes_both_reports(run, tmp_path):
 
     assert outcome.status == 0
     assert "EMULATED" in outcome.out
-    assert "MAC uniform-8" in outcome.out
-    assert "MAC uniform-4" in outcome.out
+    assert "Against uniform-8 BAC saves" in outcome.out
     assert "weights of 4 bits in place of 8" in outcome.out
     for name in ("pot-4-against-uniform-8", "pot-4-against-uniform-4"):
         assert (tmp_path / "demo" / f"{name}.html").is_file()

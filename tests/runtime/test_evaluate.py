@@ -8,9 +8,11 @@ import pytest
 from bacmac.host.arith.reference import run_reference
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import ImageFileError, MismatchError
-from bacmac.host.importers.images import ImageSet
-from bacmac.host.model.inputs import input_codes
-from bacmac.host.runtime.evaluate import evaluate
+from bacmac.host.importers.images import ImageSet, load_images
+from bacmac.host.importers.registry import load_model
+from bacmac.host.model.forward import forward
+from bacmac.host.model.inputs import input_codes, normalized
+from bacmac.host.runtime.evaluate import evaluate, evaluate_float
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.host.runtime.session import Session
 from bacmac.overlays.registry import load_overlay
@@ -44,7 +46,7 @@ def test_classes_are_those_of_the_scaled_reference_outputs(models):
     assert found.n_correct == 37
     assert found.accuracy == 1.0
     assert found.accuracy_standard_error == 0.0
-    assert found.counters.images == 37
+    assert found.work.counters.images == 37
 
 
 def test_half_right_is_half(models):
@@ -79,8 +81,10 @@ def test_busy_time_is_the_cycles_over_the_clock(models):
     found = _evaluate(*_classifier(models))
 
     # stalls on the streams are waiting, not work: they come on top of the cycles
-    assert found.busy_s >= found.counters.cycles / load_overlay("bac-pot4").manifest.clock_hz
-    assert found.busy_s > 0
+    assert (
+        found.work.busy_s >= found.work.counters.cycles / load_overlay("bac-pot4").manifest.clock_hz
+    )
+    assert found.work.busy_s > 0
 
 
 def test_images_of_another_normalization_are_refused(models, tmp_path):
@@ -108,3 +112,17 @@ def test_a_limit_cuts_images_and_labels_alike(models, tmp_path):
     assert len(found.images) == 4
     assert found.labels is not None
     assert found.labels.tolist() == [0, 1, 2, 3]
+
+
+def test_the_float_network_is_evaluated_in_blocks_like_in_one_piece(example_dir):
+    model = load_model(example_dir / "digits_cnn.json")
+    images = load_images(example_dir / "digits_test.npz").first(100)
+    assert images.normalization is not None
+
+    found = evaluate_float(model, images, images.normalization)
+
+    whole = forward(model, normalized(images.images, images.normalization)).reshape(100, -1)
+    assert np.allclose(found.values, whole, atol=1e-5)
+    assert found.n_correct == np.count_nonzero(whole.argmax(1) == images.labels)
+    assert found.provenance == "float"
+    assert found.work is None

@@ -295,16 +295,45 @@ def _start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     )
 
 
+def _wait_until_busy(process: subprocess.Popen[str], cpu_s: float) -> None:
+    """Until it has used that much CPU: start-up takes half a second of it, the work minutes."""
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    while process.poll() is None:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        if (int(fields[11]) + int(fields[12])) / ticks_per_s >= cpu_s:
+            return
+        time.sleep(0.05)
+
+
+def test_ctrl_c_in_the_middle_of_packing_leaves_the_old_file(
+    run, example_dir, tmp_path, monkeypatch
+):
+    target = tmp_path / "net.safetensors"
+    target.write_bytes(b"what was there before")
+
+    def interrupted(self: Path, data: bytes) -> int:
+        self.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    outcome = run("pack", example_dir / "digits_cnn.json", "--calibration",
+                  example_dir / "digits_calibration.npz", "-o", target)  # fmt: skip
+
+    assert outcome.status == 130
+    assert outcome.err.startswith("Interrupted")
+    assert target.read_bytes() == b"what was there before"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_ctrl_c_leaves_nothing_half_written_and_status_130(
     bac_file, mac_file, test_images, tmp_path
 ):
     process = _start("compare", "--bac", bac_file, "--mac", mac_file, "--images", test_images,
                      "--blocks", "1000", "-o", tmp_path / "out")  # fmt: skip
     try:
-        # importing takes part of a second; a thousand blocks take minutes
-        time.sleep(4)
+        _wait_until_busy(process, cpu_s=2.0)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
 

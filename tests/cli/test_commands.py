@@ -320,7 +320,7 @@ def test_ctrl_c_in_the_middle_of_packing_leaves_the_old_file(
                   example_dir / "digits_calibration.npz", "-o", target)  # fmt: skip
 
     assert outcome.status == 130
-    assert outcome.err.startswith("Interrupted")
+    assert outcome.err.strip().startswith("Interrupted")
     assert target.read_bytes() == b"what was there before"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -137,20 +137,26 @@ def compare(
 
     Args:
         plan: what to do.
-        board: where; opened by the plan's word (and closed) unless given.
+        board: where; opened by the plan's word (and closed) unless given. Real sensors beside
+            a device that is no board are refused unless the caller brings both together.
         progress: told what is being done.
 
     Raises:
         MismatchError: the images do not fit a model, or the models do not take the same images.
         CompileError: an overlay cannot run its model.
         DeviceError: the device failed.
-        RailError: a rail cannot be read or holds too few samples.
+        RailError: a rail cannot be read, holds too few samples, or cannot see the device.
     """
     _check_images(plan)
     if board is not None:
         return _compare_on(plan, board, progress)
     board = open_board(plan.device)
     try:
+        if board.provenance != "board" and plan.rails.startswith("hwmon:"):
+            raise RailError(
+                f"rails {plan.rails!r} are real sensors and device {plan.device!r} is no board: "
+                "they see nothing of its work; use emulated:"
+            )
         return _compare_on(plan, board, progress)
     finally:
         board.close()

@@ -566,6 +566,11 @@ def comparison_has_runs_too_short_for_the_sensor(w: World) -> Arguments:
     return _compare(w, "--rails", "emulated:1s-cache", "--run-seconds", "2")
 
 
+@case("real sensors", "functional:", "emulated:")
+def comparison_reads_real_sensors_beside_an_emulated_accelerator(w: World) -> Arguments:
+    return _compare(w, "--rails", "hwmon:")
+
+
 # Outputs
 
 

@@ -398,7 +398,7 @@ def test_sensors_beside_an_emulated_accelerator_show_nothing_and_it_is_called_em
     ):
         (chip / file).write_text(f"{value}\n")
 
-    comparison = compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2))
+    comparison = compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2), board=EmulatedBoard())
 
     assert comparison.emulated
     assert comparison.coefficients == ()
@@ -425,7 +425,7 @@ def test_a_rail_that_dies_in_the_middle_of_a_comparison_names_its_file(
             (chip / "curr1_input").unlink()
 
     with pytest.raises(RailError, match="curr1_input: cannot be read"):
-        compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2), progress=die)
+        compare(make_plan(rails=f"hwmon:{tmp_path}", blocks=2), board=EmulatedBoard(), progress=die)
 
 
 @pytest.mark.parametrize(

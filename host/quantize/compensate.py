@@ -19,6 +19,8 @@ DAMPING = 0.01
 BLOCK_COLUMNS = 64
 """Columns whose corrections are gathered before the rest of the matrix is touched (as GPTQ)."""
 BLOCK_BYTES = 1 << 26
+MAX_HESSIAN_ROWS = 1 << 13
+"""Inputs of an output that compensation takes: a Hessian of 0.5 GB, and four of that at work."""
 
 
 def hessian(layer: Conv, inputs: npt.NDArray[np.generic], *, centred: bool = False) -> Float:

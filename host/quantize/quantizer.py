@@ -16,6 +16,7 @@ from bacmac.host.arith.bounds import accumulator_bounds
 from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.requantize import fit_requantize, residual_shift
 from bacmac.host.arith.schemes import SCHEMES, Scheme
+from bacmac.host.errors import InputError
 from bacmac.host.model.forward import columns
 from bacmac.host.model.inputs import Codes, Images, input_codes
 from bacmac.host.model.layers import INPUT, LINEAR, Activation, Conv, Model, Normalization, Pool
@@ -26,7 +27,7 @@ from bacmac.host.quantize.activations import (
     choose_formats,
     collect_statistics,
 )
-from bacmac.host.quantize.compensate import compensated_levels, hessian
+from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.propagate import run_op
 from bacmac.host.quantize.weights import (
@@ -92,7 +93,8 @@ def quantize_model(
         progress: called with a stage, how much is done and of how much.
 
     Raises:
-        InputError: a table names a layer that does not exist, or calibration met a NaN.
+        InputError: a table names a layer that does not exist, calibration met a NaN, or a layer
+            is too wide for compensated rounding.
     """
     schemes = layer_schemes(model, options)
     bits = tensor_bits(model, options)
@@ -172,6 +174,13 @@ def _quantize_conv(
     if layer.structural:
         levels = np.rint(weights).astype(np.int8)
     elif plan.options.rounding == "compensated":
+        if weights.shape[1] > MAX_HESSIAN_ROWS:
+            raise InputError(
+                "options",
+                "rounding",
+                found=f"compensated, with {weights.shape[1]:,} inputs in layer {layer.name!r}",
+                expected=f"at most {MAX_HESSIAN_ROWS:,}, or nearest",
+            )
         moments = hessian(layer, codes[layer.input], centred=plan.options.bias_correction)
         levels = compensated_levels(weights, kept, scale, moments, scheme)
     else:

@@ -296,3 +296,13 @@ def test_a_table_that_names_no_such_layer_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         quantize(options)
+
+
+def test_a_layer_too_wide_for_compensation_is_named() -> None:
+    side = 92  # 92 * 92 inputs
+    layer = Conv("wide", INPUT, np.ones((2, 1, side, side), np.float32), np.zeros(2, np.float32))
+    model = Model("net", (1, side, side), (layer,))
+    images = np.ones((2, 1, side, side), np.uint8)
+
+    with pytest.raises(InputError, match=r"8,464 inputs in layer 'wide'"):
+        quantize_model(model, images, Normalization(), QuantizeOptions(rounding="compensated"))

@@ -84,10 +84,11 @@ def add_slab_conv(
     row_shape = (groups * per_group, output.width, geometry.images)
     for rows in _chunks(n_rows, prod(row_shape) * np.dtype(dtype).itemsize):
         shape = (rows.stop - rows.start, *row_shape)
-        acc = tape.scratch("acc", shape, dtype)
+        acc = tape.scratch(_rows_of("acc", geometry.w_out), shape, dtype)
         for number, (tap, part) in enumerate(parts):
             direct = number == 0 and acc.dtype == slab.dtype
-            product = acc if direct else tape.scratch("product", shape, slab.dtype.name)
+            name = _rows_of("product", geometry.w_out)
+            product = acc if direct else tape.scratch(name, shape, slab.dtype.name)
             tape.add(
                 np.matmul,
                 weights[tap][..., part],
@@ -134,7 +135,7 @@ def add_dense(
         wide = tape.scratch("wide input", x.shape, "float64")
         tape.add(np.copyto, wide, x)
         tape.add(np.matmul, matrix.astype(np.float64), wide, out=acc)
-    padded = tape.scratch("acc", (1, len(matrix), output.width, images), dtype)
+    padded = tape.scratch(_rows_of("acc", 1), (1, len(matrix), output.width, images), dtype)
     tape.add(np.add, acc, op.bias[:, None].astype(dtype), out=padded[0, :, 0])
     _add_output(tape, op, padded, exact, residual, slice(0, 1), output.targets)
 
@@ -159,7 +160,7 @@ def add_elementwise(
     dtype = "float32" if np.abs(op.bias.astype(np.int64)).max() < 1 << 23 else "float64"
     for rows in _chunks(n_rows, len(levels) * width * images * np.dtype(dtype).itemsize):
         shape = (rows.stop - rows.start, len(levels), output.width, images)
-        padded = tape.scratch("acc", shape, dtype)
+        padded = tape.scratch(_rows_of("acc", width), shape, dtype)
         acc = padded[:, :, :width]
         for first, last, channel in segments:
             part = acc[:, first:last]
@@ -193,7 +194,7 @@ def add_pool(
     w_out = (width + left + right - op.kernel[1]) // op.stride[1] + 1
     by_rows = tape.scratch("pooled rows", (h_out, channels, width, images))
     _add_taps(tape, join, fill, source, by_rows, 0, op.kernel[0], op.stride[0], top)
-    acc = tape.scratch("acc", (h_out, channels, output.width, images))
+    acc = tape.scratch(_rows_of("acc", w_out), (h_out, channels, output.width, images))
     part = acc[:, :, :w_out]
     _add_taps(tape, join, fill, by_rows, part, 2, op.kernel[1], op.stride[1], left)
     rows = slice(0, h_out)
@@ -235,6 +236,15 @@ def _add_taps(
         tape.add(out.fill, fill)
     for view, values in taps:
         tape.add(join, view, values, out=view)
+
+
+def _rows_of(name: str, columns: int) -> str:
+    """Scratch whose rows hold that many columns and then zeros.
+
+    Two ops may want rows of one width and fill them to different columns: what the one leaves
+    behind must not stand where the other relies on zeros.
+    """
+    return f"{name}, {columns} columns"
 
 
 def _along(array: Array, axis: int, index: slice) -> Array:

@@ -136,7 +136,7 @@ def random_images(rng: np.random.Generator, network: IntegerNetwork, n: int) -> 
     return rng.integers(low, high + 1, (n, *network.input_shape)).astype(dtype)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(0, 7))
 def test_the_engine_equals_the_reference_on_any_network(seed, n):
     rng = np.random.default_rng(seed)
@@ -256,3 +256,30 @@ def test_values_outside_the_input_range_are_refused():
 
     with pytest.raises(ValueError, match=r"outside 0\.\.15"):
         Engine(narrow).run(np.full((1, 3, 6, 6), 16, np.uint8))
+
+
+def test_rows_of_one_width_filled_to_different_columns_do_not_meet():
+    """One op fills two columns, the next one of them, and its reader wants a zero beside it."""
+    rng = np.random.default_rng(5)
+
+    def how(channels: int) -> Requantize:
+        shift = np.full(channels, 8, np.uint8)
+        return Requantize(np.full(channels, 200, np.uint16), shift, -128, 127)
+
+    def levels(*shape: int) -> np.ndarray:
+        return rng.integers(-9, 10, shape).astype(np.int8)
+
+    bias = np.full(17, 50, np.int32)
+    ops = (
+        ConvOp(0, levels(17, 17, 1, 1), bias, how(17), stride=(1, 2)),
+        PoolOp(1, "max", (1, 1), (3, 3)),
+        ConvOp(2, levels(17, 17, 3, 3), bias, how(17), padding=(1, 1, 1, 1)),
+        ConvOp(1, levels(17, 17, 1, 2), bias, how(17)),
+        ConvOp(3, levels(17, 17, 1, 1), bias, None),
+    )
+    network = IntegerNetwork((17, 1, 4), 0, 255, ops)
+    images = rng.integers(0, 256, (3, 17, 1, 4)).astype(np.uint8)
+
+    found = Engine(network).run(images)
+
+    np.testing.assert_array_equal(found, run_reference(network, images))

@@ -153,11 +153,25 @@ def output_shape(op: Op, shape: Shape) -> Shape:
             )
     else:
         c_out, (kh, kw) = channels, op.kernel
-    top, left, bottom, right = op.padding
-    span_h, span_w = height + top + bottom - kh, width + left + right - kw
-    if span_h < 0 or span_w < 0:
-        raise ValueError(f"a {kh}x{kw} window does not fit {height}x{width} with its padding")
-    return c_out, span_h // op.stride[0] + 1, span_w // op.stride[1] + 1
+    return c_out, *window_positions((height, width), (kh, kw), op.stride, op.padding)
+
+
+def window_positions(
+    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: Padding
+) -> tuple[int, int]:
+    """How many places a window has, down and across.
+
+    Raises:
+        ValueError: it has none, or the stride is not above 0.
+    """
+    top, left, bottom, right = padding
+    span_h, span_w = size[0] + top + bottom - kernel[0], size[1] + left + right - kernel[1]
+    if span_h < 0 or span_w < 0 or min(stride) < 1:
+        raise ValueError(
+            f"a {kernel[0]}x{kernel[1]} window, stride {stride}, does not fit {size[0]}x{size[1]} "
+            f"with padding {padding}"
+        )
+    return span_h // stride[0] + 1, span_w // stride[1] + 1
 
 
 def check_network(network: IntegerNetwork) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.network import Padding, Shape
+from bacmac.host.arith.network import Padding, Shape, window_positions
 
 INPUT = "input"
 """The name of the network's input tensor; every other tensor has its layer's name."""
@@ -165,11 +165,8 @@ def layer_output_shape(layer: Layer, shape: Shape) -> Shape:
             )
     else:
         c_out, (kh, kw) = channels, layer.kernel
-    top, left, bottom, right = layer.padding
-    span_h, span_w = height + top + bottom - kh, width + left + right - kw
-    if span_h < 0 or span_w < 0 or min(layer.stride) < 1:
-        raise ValueError(
-            f"layer {layer.name!r}: a {kh}x{kw} window, stride {layer.stride}, does not fit "
-            f"{height}x{width} with padding {layer.padding}"
-        )
-    return c_out, span_h // layer.stride[0] + 1, span_w // layer.stride[1] + 1
+    try:
+        places = window_positions((height, width), (kh, kw), layer.stride, layer.padding)
+    except ValueError as error:
+        raise ValueError(f"layer {layer.name!r}: {error}") from error
+    return c_out, *places

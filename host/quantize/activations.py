@@ -124,7 +124,9 @@ def search_scale(
         target: its bits and sign; the scale in it is not used.
         cap: largest scale allowed.
     """
-    largest = max(statistics.high / target.high, -statistics.low / min(target.low, -1))
+    largest = statistics.high / target.high
+    if target.signed:
+        largest = max(largest, statistics.low / target.low)
     if largest <= 0:
         return min(1.0 / target.high, cap)
     sample = statistics.sample.astype(np.float64)

@@ -95,8 +95,16 @@ def _inverse_factor(hessian_matrix: Float) -> Float:
     triangular, so H^-1 = R^-T R^-1 and U = R^-1: no inverse of H is ever formed.
     """
     mean = float(np.trace(hessian_matrix)) / len(hessian_matrix)
-    damped = hessian_matrix + np.eye(len(hessian_matrix)) * (DAMPING * mean if mean > 0 else 1.0)
-    upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+    damping = DAMPING * mean if mean > 0 else 1.0
+    while True:
+        damped = hessian_matrix + np.eye(len(hessian_matrix)) * damping
+        try:
+            upper = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+            break
+        except np.linalg.LinAlgError:
+            # What is left of a few nearly equal windows about their mean is rounding error, and
+            # that has negative directions; damping beyond its size ends them.
+            damping *= 10.0
     return np.triu(np.linalg.inv(upper))
 
 

@@ -129,3 +129,24 @@ def test_a_value_that_is_not_finite_names_the_tensor() -> None:
 
     with pytest.raises(InputError, match=r"tensor 'conv'.*NaN or infinite"):
         collect_statistics(model, np.zeros((1, 1, 4, 4), np.uint8), Normalization())
+
+
+@pytest.mark.parametrize("values", [np.linspace(-10, -9, 50), np.linspace(-3.0, 0.1, 200)])
+def test_a_tensor_that_is_mostly_negative_is_not_clipped_to_its_positive_side(
+    values: np.ndarray,
+) -> None:
+    target = ActivationFormat(1.0, 8, signed=True)
+
+    scale = search_scale(statistics_of(values), target)
+
+    codes = np.clip(np.rint(values / scale), target.low, target.high)
+    assert np.abs(codes * scale - values).max() <= scale
+
+
+def test_a_tensor_and_its_negative_get_nearly_the_same_scale() -> None:
+    values = np.random.default_rng(3).gamma(2.0, size=4000) - 0.5
+    target = ActivationFormat(1.0, 8, signed=True)
+
+    scales = [search_scale(statistics_of(sign * values), target) for sign in (1, -1)]
+
+    assert scales[0] == pytest.approx(scales[1], rel=0.05)

@@ -113,3 +113,18 @@ def test_the_hessian_is_the_moment_of_the_windows_of_each_group(groups: int, cen
         rows = part.reshape(-1, part[0, 0, 0].size)
         rows = rows - rows.mean(0) * centred
         assert np.allclose(found[group], rows.T @ rows, rtol=1e-4, atol=1)
+
+
+def test_windows_that_hardly_differ_are_rounded_all_the_same() -> None:
+    """About their mean nothing but rounding error is left, which no Cholesky factor has."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((3, 6))
+    noise = rng.standard_normal((6, 6)) * 1e-9
+    hessians = (noise + noise.T)[None]
+    scale = np.abs(weights).max(1) / 127
+
+    levels = compensated_levels(
+        weights, np.ones(weights.shape, np.bool_), scale, hessians, SCHEMES["uniform-8"]
+    )
+
+    assert np.abs(levels * scale[:, None] - weights).max() < 0.5

@@ -13,7 +13,7 @@ from bacmac.host.model.forward import walk
 from bacmac.host.model.inputs import Images, normalized
 from bacmac.host.model.layers import INPUT, LINEAR, Activation, Conv, Model, Normalization
 from bacmac.host.model.quantized import ActivationFormat
-from bacmac.host.quantize.options import is_max_pool
+from bacmac.host.quantize.options import passes_through
 
 BLOCK_IMAGES = 32
 SAMPLE_VALUES = 1 << 16
@@ -89,7 +89,7 @@ def choose_formats(
     """The stored format of every tensor by name.
 
     A tensor is unsigned where its producer clamps at 0 or above, where the input holds nothing
-    negative, and after a pool of an unsigned tensor. A max pool keeps its input's format.
+    negative, and after a pool of an unsigned tensor. What passes through keeps its input's format.
 
     Args:
         model: the float network.
@@ -100,7 +100,7 @@ def choose_formats(
     signed = statistics[INPUT].low < 0
     formats[INPUT] = _format(statistics[INPUT], bits[INPUT], signed=signed, activation=LINEAR)
     for layer in model.layers:
-        if is_max_pool(layer):
+        if passes_through(layer):
             formats[layer.name] = formats[layer.input]
             continue
         activation = layer.activation if isinstance(layer, Conv) else LINEAR

@@ -24,6 +24,9 @@ from bacmac.host.quantize.activations import (
     collect_statistics,
     search_scale,
 )
+from bacmac.host.quantize.options import QuantizeOptions
+from bacmac.host.quantize.propagate import run_op
+from bacmac.host.quantize.quantizer import quantize_model
 
 
 def statistics_of(values: np.ndarray) -> TensorStatistics:
@@ -150,3 +153,32 @@ def test_a_tensor_and_its_negative_get_nearly_the_same_scale() -> None:
     scales = [search_scale(statistics_of(sign * values), target) for sign in (1, -1)]
 
     assert scales[0] == pytest.approx(scales[1], rel=0.05)
+
+
+def test_a_channel_selection_moves_its_input_without_losing_a_bit() -> None:
+    rng = np.random.default_rng(2)
+    select = np.zeros((4, 2, 1, 1), np.float32)
+    select[1, 0] = select[2, 1] = 1
+    zeros = np.zeros(4, np.float32)
+    weight = rng.standard_normal((2, 1, 3, 3)).astype(np.float32)
+    model = Model(
+        "shortcut",
+        (1, 8, 8),
+        (
+            Conv("conv", INPUT, weight, zeros[:2], activation=RELU),
+            Conv("pad", "conv", select, zeros, stride=(2, 2), structural=True),
+            Conv("last", "pad", np.ones((1, 4, 1, 1), np.float32), zeros[:1]),
+        ),
+    )
+    images = rng.integers(0, 256, (9, 1, 8, 8)).astype(np.uint8)
+
+    quantized = quantize_model(model, images, Normalization(), QuantizeOptions())
+
+    conv, pad, _ = quantized.layers
+    codes = input_codes(images, quantized.normalization, quantized.input_format)
+    stored = run_op(conv.op, codes)
+    moved = run_op(pad.op, stored)
+    assert pad.output == conv.output
+    assert moved[:, 1].tolist() == stored[:, 0, ::2, ::2].tolist()
+    assert moved[:, 2].tolist() == stored[:, 1, ::2, ::2].tolist()
+    assert not moved[:, [0, 3]].any()

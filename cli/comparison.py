@@ -7,10 +7,11 @@ from pathlib import Path
 
 from bacmac.cli.output import note, print_table, say
 from bacmac.host.files import write_text
-from bacmac.power.analysis import ArmEnergy, RailResult
-from bacmac.power.compare import ArmSummary, Comparison, ratio_text
+from bacmac.power.analysis import RailResult
+from bacmac.power.arms import ArmSummary
+from bacmac.power.compare import Comparison, ratio_text
 from bacmac.power.report import comparison_text, write_report
-from bacmac.power.statistics import RatioEstimate
+from bacmac.power.statistics import Interval, RatioEstimate
 
 _UNITS = (("J", 1.0), ("mJ", 1e-3), ("uJ", 1e-6), ("nJ", 1e-9))
 
@@ -72,9 +73,10 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _energy_rows(rail: RailResult) -> list[tuple[object, ...]]:
+    name, instrument, bac, mac = rail.info.name, rail.info.instrument, rail.bac, rail.mac
     return [
-        (rail.info.name, "dynamic", *_joules(rail, "dynamic_j"), rail.info.instrument),
-        (rail.info.name, "total", *_joules(rail, "total_j"), rail.info.instrument),
+        (name, "dynamic", _joules(bac.dynamic_j), _joules(mac.dynamic_j), instrument),
+        (name, "total", _joules(bac.total_j), _joules(mac.total_j), instrument),
     ]
 
 
@@ -94,13 +96,8 @@ def _ratio(ratio: RatioEstimate | None, smallest: float | None) -> tuple[str, ..
     return ratio_text(ratio.ratio), interval, ratio.verdict, could
 
 
-def _joules(rail: RailResult, which: str) -> tuple[str, str]:
-    return _joule(rail.bac, which), _joule(rail.mac, which)
-
-
-def _joule(arm: ArmEnergy, which: str) -> str:
+def _joules(interval: Interval) -> str:
     """Centre and half width of the 95 % interval, to two digits of the half width."""
-    interval = arm.dynamic_j if which == "dynamic_j" else arm.total_j
     half = (interval.high - interval.low) / 2
     largest = max(abs(interval.centre), half)
     unit, scale = next((u for u in _UNITS if largest >= u[1]), _UNITS[-1])

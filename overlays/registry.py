@@ -90,9 +90,7 @@ def parse_register_map(path: Path, text: str) -> RegisterMap:
         OverlayError: see docs/overlays.md for what is demanded.
     """
     top = Table.parse(path, text)
-    name = top.text("name", _NAME, f"the file's name, {path.stem!r}")
-    if name and name != path.stem:
-        top.problem("name", name, f"the file's name, {path.stem!r}")
+    name = _name(top, path)
     version = top.integer("version", 1, 0xFFFF)
     size_bytes = top.integer("size_bytes", 0x1000, 0x100000)
     if size_bytes & (size_bytes - 1):
@@ -114,9 +112,7 @@ def parse_manifest(path: Path, text: str) -> tuple[Manifest, str]:
         OverlayError: see docs/overlays.md for what is demanded.
     """
     top = Table.parse(path, text)
-    name = top.text("name", _NAME, f"the file's name, {path.stem!r}")
-    if name and name != path.stem:
-        top.problem("name", name, f"the file's name, {path.stem!r}")
+    name = _name(top, path)
     resources_source, resources = _resources(top.table("resources"))
     manifest = Manifest(
         name=name,
@@ -228,6 +224,15 @@ def _field(table: Table) -> Field:
     if lsb + width > 32:
         table.problem("width", width, f"at most {32 - lsb}, a register has 32 bits")
     return Field(name, lsb, width, table.line("description"))
+
+
+def _name(top: Table, path: Path) -> str:
+    """The text's own name, which must be its file's: a copy under another name is a mistake."""
+    expected = f"the file's name, {path.stem!r}"
+    name = top.text("name", _NAME, expected)
+    if name and name != path.stem:
+        top.problem("name", name, expected)
+    return name
 
 
 def _note_repeated(table: Table, key: str, value: object, earlier: Sequence[object]) -> None:

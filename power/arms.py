@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from bacmac.host.arith.network import ConvOp
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.pack.compress import LayerSummary, summarize
 from bacmac.host.runtime.evaluate import Evaluation
 from bacmac.overlays.fairness import LedgerRow
 from bacmac.power.runs import Arm, ArmName, ComparePlan, RunRecord
@@ -71,7 +69,7 @@ def summarize_arm(
         packed.sha256,
         packed.n_bytes,
         _weight_bits(packed.model),
-        _sparsity(packed.model),
+        _total(packed.model).sparsity,
         evaluation.n_images,
         evaluation.n_correct,
         record.counters.cycles / n,
@@ -88,7 +86,7 @@ def model_rows(plan: ComparePlan) -> tuple[LedgerRow, ...]:
         ("model: schemes", _schemes(bac), _schemes(mac)),
         ("model: weight bits", f"{_weight_bits(bac)}", f"{_weight_bits(mac)}"),
         ("model: activation bits", _activation_bits(bac), _activation_bits(mac)),
-        ("model: zero weights", f"{_sparsity(bac):.1%}", f"{_sparsity(mac):.1%}"),
+        ("model: zero weights", f"{_total(bac).sparsity:.1%}", f"{_total(mac).sparsity:.1%}"),
     )
     notes = {
         "model: weight bits": "fewer bits save weight memory and traffic whatever the product is",
@@ -108,12 +106,7 @@ def model_rows(plan: ComparePlan) -> tuple[LedgerRow, ...]:
 
 
 def _structure(model: QuantizedModel) -> str:
-    weights = sum(
-        layer.op.levels.size
-        for layer in model.layers
-        if isinstance(layer.op, ConvOp) and layer.has_weights
-    )
-    return f"{len(model.layers)} layers, {weights:,} weights"
+    return f"{len(model.layers)} layers, {_total(model).n_weights:,} weights"
 
 
 def _schemes(model: QuantizedModel) -> str:
@@ -129,11 +122,6 @@ def _activation_bits(model: QuantizedModel) -> str:
     return ", ".join(str(bits) for bits in sorted({f.bits for f in formats}))
 
 
-def _sparsity(model: QuantizedModel) -> float:
-    levels = [
-        layer.op.levels
-        for layer in model.layers
-        if isinstance(layer.op, ConvOp) and layer.has_weights
-    ]
-    n = sum(array.size for array in levels)
-    return 1.0 - sum(int(np.count_nonzero(array)) for array in levels) / n if n else 0.0
+def _total(model: QuantizedModel) -> LayerSummary:
+    """The whole model, counted as `pack` and `inspect` count it."""
+    return summarize(model)[-1]

@@ -42,8 +42,6 @@ from bacmac.power.runs import (
 from bacmac.power.sources import open_rails
 from bacmac.power.statistics import Verdict
 
-__all__ = ["ArmSummary", "Comparison", "compare", "ratio_text"]
-
 PRIMARY_RAILS = ("12V", "INT")
 """The rail of the headline is the first of these that was read: 12V has the finer sensor."""
 

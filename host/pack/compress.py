@@ -13,13 +13,20 @@ from bacmac.host.arith.network import ConvOp, Op, Shape
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
-from bacmac.host.model.forward import forward
+from bacmac.host.model.forward import FloatTensor, forward
 from bacmac.host.model.inputs import Images, input_codes, normalized
 from bacmac.host.model.layers import Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
-from bacmac.host.quantize.options import QuantizeOptions, check_choice, weighted_layers
+from bacmac.host.quantize.activations import collect_statistics
+from bacmac.host.quantize.options import (
+    QuantizeOptions,
+    check_choice,
+    layer_schemes,
+    tensor_bits,
+    weighted_layers,
+)
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
 
 Progress = Callable[[str, int, int], None]
@@ -152,7 +159,7 @@ def compress(
         InputError: a table names a layer that does not exist, calibration met a NaN, or a
             kernel or stride is larger than an accelerator runs.
     """
-    _check_limits(model)
+    _check(model, options.quantize_options)
     images = calibration.images[: options.calibration_images]
     if images.shape[1:] != model.input_shape or not len(images):
         raise MismatchError(
@@ -171,6 +178,7 @@ def compress(
                 expected=f"1, or one for each of {model.input_shape[0]} channels",
             )
     masks = _masks(model, options)
+    statistics = collect_statistics(model, images, normalization, progress)
 
     def quantized(bias_correction: bool) -> QuantizedModel:
         def told(stage: str, done: int, total: int) -> None:
@@ -183,6 +191,7 @@ def compress(
             normalization,
             replace(options.quantize_options, bias_correction=bias_correction),
             masks=masks,
+            statistics=statistics,
             provenance=_provenance(model, calibration, options, len(images), bias_correction),
             progress=told,
         )
@@ -191,12 +200,15 @@ def compress(
         return quantized(options.bias_correction)
     fresh = calibration.images[len(images) : 2 * len(images)]
     judged = fresh if len(fresh) else images
+    floats = forward(model, normalized(judged, normalization))
     candidates = (quantized(False), quantized(True))
-    return min(candidates, key=lambda found: _output_error(model, found, judged))
+    return min(candidates, key=lambda found: _output_error(found, judged, floats))
 
 
-def _check_limits(model: Model) -> None:
-    """Refuse what no packed file holds before minutes are spent on it."""
+def _check(model: Model, options: QuantizeOptions) -> None:
+    """Refuse tables of unknown layers, and what no packed file holds, before the work begins."""
+    layer_schemes(model, options)
+    tensor_bits(model, options)
     for layer in model.layers:
         if not isinstance(layer, Conv):
             continue
@@ -220,9 +232,8 @@ def _check_limits(model: Model) -> None:
             )
 
 
-def _output_error(model: Model, quantized: QuantizedModel, images: Images) -> float:
-    """Mean squared difference of the integer network's outputs to the float network's."""
-    floats = forward(model, normalized(images, quantized.normalization))
+def _output_error(quantized: QuantizedModel, images: Images, floats: FloatTensor) -> float:
+    """Mean squared difference of the integer network's outputs to the float network's, `floats`."""
     codes = input_codes(images, quantized.normalization, quantized.input_format)
     outputs = Engine(quantized.network).run(codes) * quantized.logit_scale[:, None, None]
     return float(np.mean((outputs - floats) ** 2))

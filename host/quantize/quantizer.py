@@ -56,7 +56,7 @@ class _Plan:
 
     numbers: dict[str, int]
     formats: dict[str, ActivationFormat]
-    statistics: dict[str, TensorStatistics]
+    statistics: Mapping[str, TensorStatistics]
     schemes: dict[str, Scheme]
     options: QuantizeOptions
     masks: Masks
@@ -78,6 +78,7 @@ def quantize_model(
     options: QuantizeOptions,
     *,
     masks: Masks | None = None,
+    statistics: Mapping[str, TensorStatistics] | None = None,
     provenance: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> QuantizedModel:
@@ -89,6 +90,8 @@ def quantize_model(
         normalization: of pixels.
         options: schemes, rounding, bits.
         masks: layer name -> bool of the weight's shape, False where a weight must be zero.
+        statistics: what `collect_statistics` gives for model, images and normalization; collected
+            here unless the caller, who may quantize more than once, has them.
         provenance: stored with the result.
         progress: called with a stage, how much is done and of how much.
 
@@ -98,7 +101,8 @@ def quantize_model(
     """
     schemes = layer_schemes(model, options)
     bits = tensor_bits(model, options)
-    statistics = collect_statistics(model, images, normalization, progress)
+    if statistics is None:
+        statistics = collect_statistics(model, images, normalization, progress)
     plan = _Plan(
         numbers={name: number for number, name in enumerate(model.shapes)},
         formats=choose_formats(model, statistics, bits),

@@ -1,0 +1,1 @@
+"""What an overlay will cost before it is built: synthesis by open tools, activity, energy, fit."""

@@ -262,6 +262,7 @@ def _buffers(table: Table) -> Buffers:
         activation_bytes=table.integer("activation_bytes", 1024, 1 << 30),
         weight_bytes=table.integer("weight_bytes", 1024, 1 << 30),
         constant_bytes=table.integer("constant_bytes", 1024, 1 << 30),
+        program_bytes=table.integer("program_bytes", 1024, 1 << 30),
         max_descriptors=table.integer("max_descriptors", 1, 65536),
     )
 

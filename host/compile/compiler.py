@@ -7,18 +7,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bacmac.host.arith.bounds import INT32_LIMIT, accumulator_bounds
-from bacmac.host.arith.network import ConvOp, Shape
+from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.schemes import SCHEMES, Scheme
+from bacmac.host.compile.array_codes import MAGNITUDES, encode_groups
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, encode
 from bacmac.host.compile.plan import BufferPlan, plan_buffers
 from bacmac.host.compile.program import LayerPlan, Program, stream_tensors
-from bacmac.host.compile.weights import encode_constants, encode_groups, is_dense, padded_to
-from bacmac.host.compile.work import Work, layer_groups, network_work
+from bacmac.host.compile.weights import (
+    CONSTANT,
+    encode_constants,
+    is_dense,
+    layer_groups,
+    padded_to,
+)
+from bacmac.host.compile.work import layer_work
 from bacmac.host.errors import CompileError, MismatchError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.quantized import QuantizedLayer, QuantizedModel
 
-ABI = 1
+ABI = 2
 """The version of the formats that this compiler writes."""
 
 
@@ -41,25 +48,19 @@ def compile_model(model: QuantizedModel, overlay: Overlay) -> Program:
         _check_scheme(model, layer, scheme, overlay)
     network = model.network
     names = tuple(layer.name for layer in model.layers)
+    _check_number_of_layers(names, overlay)
     plan = plan_buffers(network, names, manifest.buffers.activation_bytes, manifest.beat_bytes)
-    works = network_work(network, manifest.geometry, scheme.bits, manifest.beat_bytes)
-    images = _Images()
+    images = _Images(len(names) * DESCRIPTOR_BYTES)
     descriptors, layers = [], []
-    for index, (layer, work) in enumerate(zip(model.layers, works, strict=True)):
-        descriptor, known = _compile_layer(model, index, plan, overlay, scheme, images, work)
-        _check_memory(layer.name, "weights", images.weights, manifest.buffers.weight_bytes)
-        _check_memory(layer.name, "constants", images.constants, manifest.buffers.constant_bytes)
+    for index in range(len(names)):
+        descriptor, known = _compile_layer(model, index, plan, overlay, images)
+        _check_memories(names[index], images, overlay)
         descriptors.append(descriptor)
         layers.append(known)
-    if len(descriptors) > manifest.buffers.max_descriptors:
-        raise CompileError(
-            f"layer {names[manifest.buffers.max_descriptors]!r}: the model has {len(descriptors)} "
-            f"layers; {manifest.name} holds {manifest.buffers.max_descriptors} descriptors "
-            f"of {DESCRIPTOR_BYTES} bytes"
-        )
     program = Program(
         overlay,
         tuple(descriptors),
+        bytes(images.lists),
         bytes(images.weights),
         bytes(images.constants),
         *stream_tensors(network, manifest.beat_bytes),
@@ -67,17 +68,20 @@ def compile_model(model: QuantizedModel, overlay: Overlay) -> Program:
         tuple(layers),
     )
     if program.max_batch < 1:
+        most = max(program.input.n_bytes, program.output.n_bytes)
         raise CompileError(
-            f"layer {names[-1]!r}: one output has {program.output.n_bytes} bytes; a DMA transfer "
-            f"of {manifest.name} moves {manifest.max_transfer_bytes}"
+            f"layer {names[-1]!r}: an image and its output are one packet each, and one has "
+            f"{most} bytes; a DMA transfer of {manifest.name} moves {manifest.max_transfer_bytes}"
         )
     return program
 
 
 @dataclass
 class _Images:
-    """The two memory images, growing layer by layer."""
+    """The memory images, growing layer by layer; the group lists follow the descriptors."""
 
+    descriptor_bytes: int
+    lists: bytearray = field(default_factory=bytearray)
     weights: bytearray = field(default_factory=bytearray)
     constants: bytearray = field(default_factory=bytearray)
 
@@ -94,29 +98,44 @@ def _check_overlay(overlay: Overlay) -> None:
         )
     geometry = manifest.geometry
     array = geometry.outputs, geometry.inputs
-    # the groups of the weight image are the array's, begin at a byte, and descriptors at a beat
+    powers = all(side & (side - 1) == 0 for side in array)
     for name, found, expected, good in (
         (
             "geometry.group",
             f"{geometry.group_outputs} x {geometry.group_inputs}",
-            f"{array[0]} x {array[1]}, the array's own",
+            f"{array[0]} x {array[1]}, the array's own: it is loaded and skipped as a whole",
             (geometry.group_outputs, geometry.group_inputs) == array,
         ),
         (
             "geometry",
             f"{array[0]} x {array[1]}",
-            "a multiple of 8 products",
-            array[0] * array[1] % 8 == 0,
+            f"powers of two, 8 <= outputs <= inputs <= 4 x outputs, {DESCRIPTOR_BYTES}",
+            powers and 8 <= array[0] <= array[1] <= min(4 * array[0], DESCRIPTOR_BYTES),
         ),
         (
             "beat_bytes",
             str(manifest.beat_bytes),
-            f"a divisor of the {DESCRIPTOR_BYTES} bytes of a descriptor",
-            DESCRIPTOR_BYTES % manifest.beat_bytes == 0,
+            f"{array[1]}, the inputs of the array: a beat is a memory word",
+            manifest.beat_bytes == array[1],
+        ),
+        (
+            "scheme",
+            manifest.scheme,
+            f"one of {', '.join(MAGNITUDES)}, for which the array has a product term",
+            manifest.scheme in MAGNITUDES,
         ),
     ):
         if not good:
             raise MismatchError(manifest.name, name, found=found, expected=expected)
+
+
+def _check_number_of_layers(names: tuple[str, ...], overlay: Overlay) -> None:
+    capacity = overlay.manifest.buffers.max_descriptors
+    if len(names) > capacity:
+        raise CompileError(
+            f"layer {names[capacity]!r}: the model has {len(names)} layers; "
+            f"{overlay.manifest.name} holds {capacity} descriptors of {DESCRIPTOR_BYTES} bytes"
+        )
 
 
 def _check_scheme(
@@ -142,50 +161,54 @@ def _check_scheme(
     )
 
 
-def _check_memory(name: str, what: str, image: bytearray, capacity: int) -> None:
-    if len(image) > capacity:
-        raise CompileError(
-            f"layer {name!r}: {what} up to this layer need {len(image)} bytes; "
-            f"the overlay has {capacity}"
-        )
+def _check_memories(name: str, images: _Images, overlay: Overlay) -> None:
+    """Each memory holds what it must, and each load is one DMA transfer."""
+    manifest = overlay.manifest
+    buffers, most = manifest.buffers, manifest.max_transfer_bytes
+    for what, need, capacity in (
+        ("program", images.descriptor_bytes + len(images.lists), buffers.program_bytes),
+        ("weights", len(images.weights), buffers.weight_bytes),
+        ("constants", len(images.constants), buffers.constant_bytes),
+    ):
+        if need > capacity:
+            raise CompileError(
+                f"layer {name!r}: {what} up to this layer need {need} bytes; "
+                f"the overlay has {capacity}"
+            )
+        if need > most:
+            raise CompileError(
+                f"layer {name!r}: {what} up to this layer are one packet of {need} bytes; "
+                f"a DMA transfer of {manifest.name} moves {most}"
+            )
 
 
 def _compile_layer(
-    model: QuantizedModel,
-    index: int,
-    plan: BufferPlan,
-    overlay: Overlay,
-    scheme: Scheme,
-    images: _Images,
-    work: Work,
+    model: QuantizedModel, index: int, plan: BufferPlan, overlay: Overlay, images: _Images
 ) -> tuple[Descriptor, LayerPlan]:
     network, layer = model.network, model.layers[index]
-    op, geometry = layer.op, overlay.manifest.geometry
-    shape, beat_bytes = network.shapes[op.input], overlay.manifest.beat_bytes
+    op, manifest = layer.op, overlay.manifest
+    geometry, scheme = manifest.geometry, manifest.scheme
+    shape, output = network.shapes[op.input], network.shapes[index + 1]
     low, high = network.ranges[op.input]
     bound = _accumulator_bound(layer, low, high)
-    weight_address, constant_address = len(images.weights), len(images.constants)
-    bitmap_address, weight_bytes, n_groups, n_empty = 0, 0, 0, 0
-    if isinstance(op, ConvOp):
+    weight_address = len(images.weights)
+    row = len(images.constants) // (CONSTANT.itemsize * geometry.outputs)
+    list_address = images.descriptor_bytes + len(images.lists)
+    try:
         groups = layer_groups(op, shape, geometry)
-        full = groups.any(axis=(1, 2))
-        n_groups, n_empty = len(groups), int(len(groups) - full.sum())
-        codes = encode_groups(groups[full], scheme)
-        weight_bytes = len(codes)
-        images.weights += padded_to(codes, beat_bytes)
-        images.constants += padded_to(encode_constants(op.bias, op.requantize), beat_bytes)
-        bitmap_address = len(images.constants)
-        bitmap = np.packbits(full, bitorder="little").tobytes()
-        images.constants += padded_to(bitmap, beat_bytes)
-    elif op.requantize is not None:
-        no_bias = np.zeros(shape[0], np.int32)
-        images.constants += padded_to(encode_constants(no_bias, op.requantize), beat_bytes)
+    except ValueError as error:
+        raise CompileError(f"layer {layer.name!r}: {error}") from error
+    weights = encode_groups(groups.levels, scheme)
+    images.weights += weights
+    images.constants += encode_constants(op, (low, high), output[0], geometry)
+    images.lists += padded_to(groups.entries.astype("<u4").tobytes(), manifest.beat_bytes)
     residual = op.residual if isinstance(op, ConvOp) else None
     kernel = op.levels.shape[2:] if isinstance(op, ConvOp) else op.kernel
     top, left, bottom, right = op.padding
+    stored = _stored_range(layer, low, high)
     descriptor = Descriptor(
         kind=_kind(layer),
-        flags=_flags(layer, shape, last=index == len(model.layers) - 1),
+        flags=_flags(model, index),
         kernel_h=kernel[0],
         kernel_w=kernel[1],
         stride_h=op.stride[0],
@@ -194,28 +217,42 @@ def _compile_layer(
         pad_left=left,
         pad_bottom=bottom,
         pad_right=right,
-        low=op.requantize.low if op.requantize is not None else 0,
-        high=op.requantize.high if op.requantize is not None else 0,
+        low=stored[0],
+        high=stored[1],
         groups=op.groups if isinstance(op, ConvOp) else 1,
         in_h=shape[1],
         in_w=shape[2],
         in_c=shape[0],
-        out_c=network.shapes[index + 1][0],
+        out_c=output[0],
         input_address=plan.addresses[op.input],
         output_address=plan.addresses[index + 1],
         residual_address=plan.addresses[residual] if residual is not None else 0,
-        weight_address=weight_address if weight_bytes else 0,
-        weight_bytes=weight_bytes,
-        constant_address=constant_address if len(images.constants) > constant_address else 0,
-        bitmap_address=bitmap_address,
+        weight_address=weight_address if weights else 0,
+        weight_bytes=len(weights),
+        constant_row=row,
+        list_address=list_address,
         input_low=low,
         input_high=high,
+        out_h=output[1],
+        out_w=output[2],
+        n_entries=len(groups.entries),
+        n_skipped=groups.n_skipped,
     )
     try:
         encode(descriptor)
     except ValueError as error:
         raise CompileError(f"layer {layer.name!r}: {error}") from error
-    return descriptor, LayerPlan(layer.name, work, weight_bytes, n_empty, n_groups, bound)
+    work = layer_work(op, groups, output, geometry, scheme)
+    n_groups = len(groups.levels) + groups.n_skipped
+    known = LayerPlan(layer.name, work, len(weights), groups.n_skipped, n_groups, bound)
+    return descriptor, known
+
+
+def _stored_range(layer: QuantizedLayer, low: int, high: int) -> tuple[int, int]:
+    """Smallest and largest stored output; a maximum keeps the range of its input."""
+    if layer.op.requantize is not None:
+        return layer.op.requantize.low, layer.op.requantize.high
+    return (low, high) if isinstance(layer.op, PoolOp) else (0, 0)
 
 
 def _kind(layer: QuantizedLayer) -> Kind:
@@ -224,20 +261,24 @@ def _kind(layer: QuantizedLayer) -> Kind:
     return Kind.MAX_POOL if layer.op.kind == "max" else Kind.AVERAGE_POOL
 
 
-def _flags(layer: QuantizedLayer, shape: Shape, *, last: bool) -> Flag:
-    op = layer.op
-    flags = Flag.LAST if last else Flag(0)
-    if op.requantize is not None:
-        flags |= Flag.REQUANTIZE
-    if op.input == 0:
-        flags |= Flag.INPUT_IS_IMAGE
-    if isinstance(op, ConvOp):
-        if is_dense(op, *shape[1:]):
-            flags |= Flag.DENSE
-        if op.residual is not None:
-            flags |= Flag.RESIDUAL
-        if op.residual == 0:
-            flags |= Flag.RESIDUAL_IS_IMAGE
+def _flags(model: QuantizedModel, index: int) -> Flag:
+    network, op = model.network, model.layers[index].op
+    ranges = network.ranges
+    residual = op.residual if isinstance(op, ConvOp) else None
+    dense = isinstance(op, ConvOp) and is_dense(op, *network.shapes[op.input][1:])
+    flags = Flag(0)
+    for flag, given in (
+        (Flag.REQUANTIZE, op.requantize is not None or isinstance(op, PoolOp)),
+        (Flag.RESIDUAL, residual is not None),
+        (Flag.DENSE, dense),
+        (Flag.INPUT_IS_IMAGE, op.input == 0),
+        (Flag.RESIDUAL_IS_IMAGE, residual == 0),
+        (Flag.LAST, index == len(model.layers) - 1),
+        (Flag.RESIDUAL_SIGNED, residual is not None and ranges[residual][0] < 0),
+        (Flag.INPUT_SIGNED, ranges[op.input][0] < 0),
+    ):
+        if given:
+            flags |= flag
     return flags
 
 

@@ -12,24 +12,27 @@ Little-endian, no alignment gaps, one record a layer in order of execution:
     6..9   u8   pad_top, pad_left, pad_bottom, pad_right
     10     i16  low                smallest stored output; negative: the output is int8
     12     i16  high               largest stored output
-    14     u16  groups             convolution groups
+    14     u16  groups             convolution groups; the hardware does not read it
     16     u16  in_h
     18     u16  in_w
     20     u16  in_c
     22     u16  out_c
-    24     u32  input_address      bytes into the activation memory
-    28     u32  output_address     bytes into the activation memory
-    32     u32  residual_address   bytes into the activation memory; 0 without a residual
-    36     u32  weight_address     bytes into the weight memory
+    24     u32  input_address      bytes into the activation memory, whole words
+    28     u32  output_address     bytes into the activation memory, whole words
+    32     u32  residual_address   bytes into the activation memory, whole words; 0 without one
+    36     u32  weight_address     bytes into the weight memory, whole words
     40     u32  weight_bytes       bytes of weights the layer loads: its groups that are not empty
-    44     u32  constant_address   bytes into the constant memory: one record a channel
-    48     u32  bitmap_address     bytes into the constant memory: one bit a weight group
+    44     u32  constant_row       first row of the constant memory, one an output block
+    48     u32  list_address       bytes into the program memory, whole words: the group list
     52     i16  input_low          smallest input value; negative: the input is int8
-    54     i16  input_high         largest input value
-    56..63 -    reserved           zero
+    54     i16  input_high         largest input value; the hardware does not read it
+    56     u16  out_h
+    58     u16  out_w
+    60     u16  n_entries          of the group list
+    62     u16  n_skipped          groups that are not in it
 
 Where a field has no meaning (weights of a pool, the clamp of a layer that leaves int32) it is 0.
-Output height and width are not stored: they follow from the others.
+Pools requantize too: a maximum by a multiplier of 1, a shift of 0 and the range of its input.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Flag(enum.IntFlag):
     """Bits of `flags`."""
 
     REQUANTIZE = 1
-    """Clamp to 8 bits; without it a convolution leaves int32."""
+    """Store 8 bits; without it a convolution leaves int32. Pools always have it."""
     RESIDUAL = 2
     """Add a second input before the rounding."""
     DENSE = 4
@@ -66,6 +69,10 @@ class Flag(enum.IntFlag):
     """The same for residual_address."""
     LAST = 32
     """The output leaves the accelerator."""
+    RESIDUAL_SIGNED = 64
+    """The residual is int8, else uint8."""
+    INPUT_SIGNED = 128
+    """The input is int8, else uint8."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,14 @@ class Descriptor:
     residual_address: int
     weight_address: int
     weight_bytes: int
-    constant_address: int
-    bitmap_address: int
+    constant_row: int
+    list_address: int
     input_low: int
     input_high: int
+    out_h: int
+    out_w: int
+    n_entries: int
+    n_skipped: int
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -121,28 +132,28 @@ class Descriptor:
 
     @property
     def output_shape(self) -> Shape:
-        """(C, H, W).
+        """(C, H, W), as stored."""
+        return self.out_c, self.out_h, self.out_w
 
-        Raises:
-            ValueError: the window does not fit the input.
-        """
-        span_h = self.in_h + self.pad_top + self.pad_bottom - self.kernel_h
-        span_w = self.in_w + self.pad_left + self.pad_right - self.kernel_w
-        if span_h < 0 or span_w < 0:
-            raise ValueError(f"a {self.kernel} window does not fit {self.input_shape}")
-        return self.out_c, span_h // self.stride_h + 1, span_w // self.stride_w + 1
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of the output, without filling."""
+        return self.out_c * self.out_h * self.out_w * (1 if self.flags & Flag.REQUANTIZE else 4)
 
 
 _FORMATS = dict(
     zip(
         Descriptor.__dataclass_fields__,
-        (*"BBBBBBBBBB", *"hh", *"HHHHH", *"IIIIIII", *"hh"),
+        (*"BBBBBBBBBB", *"hh", *"HHHHH", *"IIIIIII", *"hh", *"HHHH"),
         strict=True,
     )
 )
 _RANGES = {"B": (0, 255), "h": (-(2**15), 2**15 - 1), "H": (0, 2**16 - 1), "I": (0, 2**32 - 1)}
-_LAYOUT = struct.Struct("<" + "".join(_FORMATS.values()) + "8s")
-_RESERVED = bytes(8)
+_LAYOUT = struct.Struct("<" + "".join(_FORMATS.values()))
+_POSITIVE = (
+    *("kernel_h", "kernel_w", "stride_h", "stride_w"),
+    *("in_h", "in_w", "in_c", "out_c", "out_h", "out_w", "n_entries"),
+)
 
 
 def encode(descriptor: Descriptor) -> bytes:
@@ -156,27 +167,21 @@ def encode(descriptor: Descriptor) -> bytes:
         value = getattr(descriptor, name)
         if not low <= value <= high:
             raise ValueError(f"{name} is {value}; the descriptor holds {low}..{high}")
-    return _LAYOUT.pack(*astuple(descriptor), _RESERVED)
+    return _LAYOUT.pack(*astuple(descriptor))
 
 
 def decode(record: bytes) -> Descriptor:
     """The descriptor in 64 bytes.
 
     Raises:
-        ValueError: another length, an unknown kind or flag, a zero where there must be none,
-            or reserved bytes that are set.
+        ValueError: another length, an unknown kind, or a zero where there must be none.
     """
     if len(record) != DESCRIPTOR_BYTES:
         raise ValueError(f"a descriptor has {DESCRIPTOR_BYTES} bytes, not {len(record)}")
-    *values, reserved = _LAYOUT.unpack(record)
-    descriptor = Descriptor(*values)
-    if reserved != _RESERVED:
-        raise ValueError("reserved bytes are not zero")
+    descriptor = Descriptor(*_LAYOUT.unpack(record))
     if descriptor.kind not in set(Kind):
         raise ValueError(f"kind {descriptor.kind} is unknown")
-    if descriptor.flags & ~sum(Flag):
-        raise ValueError(f"flags {descriptor.flags:#x} are unknown")
-    for name in ("kernel_h", "kernel_w", "stride_h", "stride_w", "in_h", "in_w", "in_c", "out_c"):
+    for name in _POSITIVE:
         if getattr(descriptor, name) == 0:
             raise ValueError(f"{name} is 0")
     return descriptor

@@ -7,25 +7,36 @@ overlap does not decode.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from bacmac.host.arith.network import ConvOp, IntegerNetwork, Op, PoolOp, Requantize, Shape
-from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.arith.groups import cut_groups, scatter_groups
+from bacmac.host.arith.network import (
+    ConvOp,
+    IntegerNetwork,
+    Op,
+    PoolOp,
+    Requantize,
+    Shape,
+    output_shape,
+)
+from bacmac.host.compile.array_codes import decode_groups
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, decode
 from bacmac.host.compile.weights import (
     CONSTANT,
-    Blocking,
-    Levels,
-    blocking,
-    decode_groups,
-    join,
+    ENTRY_BYTES,
+    INPUT_OFFSET,
+    Constants,
+    Entries,
+    LayerGroups,
+    encode_constants,
+    pool_entries,
+    stored_groups,
+    terms,
+    wrapped,
 )
 from bacmac.host.manifest.overlay import Geometry
-
-Constants = npt.NDArray[np.void]
 
 
 class BadDescriptorError(ValueError):
@@ -48,159 +59,220 @@ class Memories:
     program: bytes
     weights: bytes
     constants: bytes
+    n_descriptors: int
     geometry: Geometry
     scheme: str
-    beat_bytes: int
 
 
-def read_descriptors(program: bytes) -> tuple[Descriptor, ...]:
-    """The descriptors of a program image.
+@dataclass(frozen=True, eq=False)
+class LoadedProgram:
+    """What the memories hold.
 
-    Raises:
-        BadDescriptorError: naming the first that is not one.
+    Attributes:
+        network: as `bacmac.host.arith` runs it.
+        groups: of each layer, as they are stored.
+        image_address: where image 0 of a batch lies in the activation memory.
     """
-    descriptors = []
-    for index in range(len(program) // DESCRIPTOR_BYTES):
-        start = index * DESCRIPTOR_BYTES
-        try:
-            descriptor = decode(program[start : start + DESCRIPTOR_BYTES])
-            _ = descriptor.output_shape
-        except ValueError as error:
-            raise BadDescriptorError(index, str(error)) from error
-        descriptors.append(descriptor)
-    return tuple(descriptors)
+
+    network: IntegerNetwork
+    groups: tuple[LayerGroups, ...]
+    image_address: int
 
 
-def weight_end(descriptors: tuple[Descriptor, ...], beat_bytes: int) -> int:
-    """Bytes of weights that the descriptors speak of, whole beats."""
-    end = max(d.weight_address + d.weight_bytes for d in descriptors)
-    return -(-end // beat_bytes) * beat_bytes
-
-
-def constant_end(descriptors: tuple[Descriptor, ...], geometry: Geometry, beat_bytes: int) -> int:
-    """Bytes of constants that the descriptors speak of, whole beats."""
-    end = 0
-    for descriptor in descriptors:
-        if descriptor.kind == Kind.MAX_POOL:
-            continue
-        records = descriptor.constant_address + CONSTANT.itemsize * descriptor.out_c
-        bits = 0
-        if descriptor.kind == Kind.CONV:
-            bits = _blocking(descriptor, geometry).n_groups
-            records = descriptor.bitmap_address
-        end = max(end, records + -(-bits // 8))
-    return -(-end // beat_bytes) * beat_bytes
-
-
-def load_network(memories: Memories) -> IntegerNetwork:
-    """The network that the memories hold.
+def load_program(memories: Memories) -> LoadedProgram:
+    """Decode the memories.
 
     Raises:
         BadDescriptorError: naming the descriptor.
     """
-    descriptors = read_descriptors(memories.program)
-    if not descriptors:
-        raise BadDescriptorError(0, "the program is empty")
-    first = descriptors[0]
-    tensors = _Tensors(first.input_shape, memories.beat_bytes)
+    first = _descriptor(memories, 0)
+    tensors = _Tensors(first, memories.geometry.inputs)
     ops: list[Op] = []
-    for index, descriptor in enumerate(descriptors):
+    groups: list[LayerGroups] = []
+    for index in range(memories.n_descriptors):
+        descriptor = _descriptor(memories, index)
         try:
-            if bool(descriptor.flags & Flag.LAST) != (index == len(descriptors) - 1):
+            if bool(descriptor.flags & Flag.LAST) != (index == memories.n_descriptors - 1):
                 raise ValueError("the last layer, and no other, is marked as the last")
             source, residual = tensors.sources(descriptor)
-            ops.append(_op(descriptor, source, residual, memories))
+            op, stored = _layer(descriptor, source, residual, memories)
+            if output_shape(op, descriptor.input_shape) != descriptor.output_shape:
+                raise ValueError(f"the output is not {descriptor.output_shape}")
             tensors.write(descriptor, index + 1)
         except ValueError as error:
             raise BadDescriptorError(index, str(error)) from error
+        ops.append(op)
+        groups.append(stored)
     try:
-        return IntegerNetwork(first.input_shape, first.input_low, first.input_high, tuple(ops))
+        network = IntegerNetwork(first.input_shape, first.input_low, first.input_high, tuple(ops))
     except ValueError as error:
         raise BadDescriptorError(0, str(error)) from error
+    return LoadedProgram(network, tuple(groups), first.input_address)
 
 
-@dataclass
+def _descriptor(memories: Memories, index: int) -> Descriptor:
+    record = memories.program[index * DESCRIPTOR_BYTES : (index + 1) * DESCRIPTOR_BYTES]
+    try:
+        return decode(record)
+    except ValueError as error:
+        raise BadDescriptorError(index, str(error)) from error
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    number: int
+    shape: Shape
+    range: tuple[int, int]
+    end: int
+
+
 class _Tensors:
-    """Which tensor lies where in the activation memory: address -> (number, shape, end)."""
+    """Which tensor lies where in the activation memory, as layer after layer writes it."""
 
-    image: Shape
-    beat_bytes: int
-    at: dict[int, tuple[int, Shape, int]] = field(default_factory=dict)
+    def __init__(self, first: Descriptor, word_bytes: int) -> None:
+        self._word_bytes = word_bytes
+        self._image_address = first.input_address
+        self._image = _Tensor(0, first.input_shape, (first.input_low, first.input_high), 0)
+        self._at: dict[int, _Tensor] = {}
 
     def sources(self, descriptor: Descriptor) -> tuple[int, int | None]:
         """Numbers of the input and the residual."""
+        flags = descriptor.flags
         source = self._read(
-            descriptor.input_address,
-            descriptor.input_shape,
-            image=bool(descriptor.flags & Flag.INPUT_IS_IMAGE),
+            descriptor.input_address, descriptor.input_shape, bool(flags & Flag.INPUT_IS_IMAGE)
         )
-        if not descriptor.flags & Flag.RESIDUAL:
-            return source, None
-        return source, self._read(
+        if source.range != (descriptor.input_low, descriptor.input_high):
+            raise ValueError(f"the input has {source.range}, not what the descriptor says")
+        _check_sign(source, bool(flags & Flag.INPUT_SIGNED))
+        if not flags & Flag.RESIDUAL:
+            return source.number, None
+        residual = self._read(
             descriptor.residual_address,
             descriptor.output_shape,
-            image=bool(descriptor.flags & Flag.RESIDUAL_IS_IMAGE),
+            bool(flags & Flag.RESIDUAL_IS_IMAGE),
         )
+        _check_sign(residual, bool(flags & Flag.RESIDUAL_SIGNED))
+        return source.number, residual.number
 
     def write(self, descriptor: Descriptor, number: int) -> None:
         """Note the output, and forget what it overwrites."""
-        channels, height, width = descriptor.output_shape
-        wide = not descriptor.flags & Flag.REQUANTIZE and descriptor.kind == Kind.CONV
-        size = channels * height * width * (4 if wide else 1)
         start = descriptor.output_address
-        end = start + -(-size // self.beat_bytes) * self.beat_bytes
-        self.at = {
-            address: entry
-            for address, entry in self.at.items()
-            if entry[2] <= start or address >= end
+        end = start + -(-descriptor.output_bytes // self._word_bytes) * self._word_bytes
+        if end > self._image_address:
+            raise ValueError(f"the output at {start} runs into the images")
+        self._at = {
+            address: tensor
+            for address, tensor in self._at.items()
+            if tensor.end <= start or address >= end
         }
-        self.at[start] = (number, descriptor.output_shape, end)
+        held = descriptor.low, descriptor.high
+        self._at[start] = _Tensor(number, descriptor.output_shape, held, end)
 
-    def _read(self, address: int, shape: Shape, *, image: bool) -> int:
-        number, found, _ = (0, self.image, 0) if image else self.at.get(address, (0, None, 0))
-        if found is None:
+    def _read(self, address: int, shape: Shape, image: bool) -> _Tensor:
+        if image and address != self._image_address:
+            raise ValueError(f"the image lies at {self._image_address}, not at {address}")
+        tensor = self._image if image else self._at.get(address)
+        if tensor is None:
             raise ValueError(f"no tensor lies at address {address}")
-        if found != shape:
-            raise ValueError(f"the tensor at address {address} is {found}, not {shape}")
-        return number
+        if tensor.shape != shape:
+            raise ValueError(f"the tensor at address {address} is {tensor.shape}, not {shape}")
+        return tensor
 
 
-def _op(descriptor: Descriptor, source: int, residual: int | None, memories: Memories) -> Op:
+def _check_sign(tensor: _Tensor, signed: bool) -> None:
+    if signed != (tensor.range[0] < 0):
+        raise ValueError(f"a tensor of {tensor.range} is read with the other sign")
+
+
+def _layer(
+    descriptor: Descriptor, source: int, residual: int | None, memories: Memories
+) -> tuple[Op, LayerGroups]:
+    constants = _constants(descriptor, memories)
+    entries = _entries(descriptor, memories)
     if descriptor.kind == Kind.CONV:
-        return _conv(descriptor, source, residual, memories)
+        return _conv(descriptor, source, residual, memories, constants, entries)
+    geometry = memories.geometry
     if descriptor.in_c != descriptor.out_c or residual is not None:
         raise ValueError("a pool keeps its channels and takes no residual")
+    if not np.array_equal(entries, pool_entries(descriptor.kernel, descriptor.in_c, geometry)):
+        raise ValueError("the list of a pool names other places than its window has")
     average = descriptor.kind == Kind.AVERAGE_POOL
-    return PoolOp(
+    op = PoolOp(
         source,
         "average" if average else "max",
         descriptor.kernel,
         descriptor.stride,
         descriptor.padding,
-        _requantize(descriptor, _constants(descriptor, memories)) if average else None,
+        _requantize(descriptor, constants) if average else None,
     )
+    held = descriptor.input_low, descriptor.input_high
+    expected = encode_constants(op, held, descriptor.out_c, geometry)
+    if constants.tobytes() != expected[: constants.nbytes]:
+        raise ValueError("the constants of a pool are not a pool's")
+    if not average and held != (descriptor.low, descriptor.high):
+        raise ValueError("a maximum has the range of its input")
+    no_levels = np.zeros((0, geometry.outputs, geometry.inputs), np.int8)
+    return op, LayerGroups(entries, no_levels, descriptor.n_skipped)
 
 
-def _conv(descriptor: Descriptor, source: int, residual: int | None, memories: Memories) -> ConvOp:
-    constants = _constants(descriptor, memories)
-    return ConvOp(
+def _conv(
+    descriptor: Descriptor,
+    source: int,
+    residual: int | None,
+    memories: Memories,
+    constants: Constants,
+    entries: Entries,
+) -> tuple[ConvOp, LayerGroups]:
+    geometry, (kh, kw) = memories.geometry, descriptor.kernel
+    c_in, c_out, groups = descriptor.in_c, descriptor.out_c, descriptor.groups
+    if groups < 1 or c_in % groups or c_out % groups:
+        raise ValueError(f"{groups} groups do not divide {c_in} and {c_out} channels")
+    dense = bool(descriptor.flags & Flag.DENSE)
+    if dense and ((kh, kw) != descriptor.input_shape[1:] or any(descriptor.padding) or groups > 1):
+        raise ValueError("a dense layer's window is its whole input")
+    start, size = descriptor.weight_address, descriptor.weight_bytes
+    data = memories.weights[start : start + size]
+    if len(data) != size:
+        raise ValueError(f"weights at {start} lie outside the weight memory")
+    stored = decode_groups(data, geometry.outputs, geometry.inputs, memories.scheme)
+    shape = (c_out, c_in // groups, kh, kw)
+    cut = cut_groups(shape, groups, dense=dense, outputs=geometry.outputs, inputs=geometry.inputs)
+    every = np.zeros((len(cut.blocks), geometry.outputs, geometry.inputs), np.int8)
+    every[stored_groups(entries, stored, cut)] = stored
+    if every[cut.index < 0].any():
+        raise ValueError("a weight lies where the layer has none")
+    levels = scatter_groups(every, cut).reshape(shape)
+    op = ConvOp(
         source,
-        _levels(descriptor, memories),
+        levels,
         constants["bias"].astype(np.int32),
         _requantize(descriptor, constants) if descriptor.flags & Flag.REQUANTIZE else None,
         descriptor.stride,
         descriptor.padding,
-        descriptor.groups,
+        groups,
         residual,
     )
+    if descriptor.input_low < 0:
+        op = replace(op, bias=wrapped(op.bias.astype(np.int64) + INPUT_OFFSET * terms(op)))
+    return op, LayerGroups(entries, stored, descriptor.n_skipped)
+
+
+def _entries(descriptor: Descriptor, memories: Memories) -> Entries:
+    start, size = descriptor.list_address, ENTRY_BYTES * descriptor.n_entries
+    data = memories.program[start : start + size]
+    if len(data) != size:
+        raise ValueError(f"the group list at {start} lies outside the program memory")
+    return np.frombuffer(data, "<u4").astype(np.uint32)
 
 
 def _constants(descriptor: Descriptor, memories: Memories) -> Constants:
-    start = descriptor.constant_address
-    data = memories.constants[start : start + CONSTANT.itemsize * descriptor.out_c]
-    if len(data) != CONSTANT.itemsize * descriptor.out_c:
-        raise ValueError(f"constants at {start} lie outside the constant memory")
-    return np.frombuffer(data, CONSTANT)
+    outputs = memories.geometry.outputs
+    n_rows, row_bytes = -(-descriptor.out_c // outputs), outputs * CONSTANT.itemsize
+    start = descriptor.constant_row * row_bytes
+    data = memories.constants[start : start + n_rows * row_bytes]
+    if len(data) != n_rows * row_bytes:
+        raise ValueError(f"constant rows at {descriptor.constant_row} lie outside their memory")
+    return np.frombuffer(data, CONSTANT)[: descriptor.out_c]
 
 
 def _requantize(descriptor: Descriptor, constants: Constants) -> Requantize:
@@ -212,46 +284,3 @@ def _requantize(descriptor: Descriptor, constants: Constants) -> Requantize:
         descriptor.high,
         constants["residual_multiplier"].astype(np.int32) if residual else None,
     )
-
-
-def _blocking(descriptor: Descriptor, geometry: Geometry) -> Blocking:
-    return blocking(descriptor.out_c, *_matrix_sides(descriptor), geometry)
-
-
-def _matrix_sides(descriptor: Descriptor) -> tuple[int, int]:
-    """Taps, and inputs a tap."""
-    taps = descriptor.kernel_h * descriptor.kernel_w
-    if descriptor.flags & Flag.DENSE:
-        return 1, taps * descriptor.in_c
-    return taps, descriptor.in_c
-
-
-def _levels(descriptor: Descriptor, memories: Memories) -> Levels:
-    """Levels (C_out, C_in / groups, kh, kw)."""
-    geometry = memories.geometry
-    (kh, kw), c_in, c_out = descriptor.kernel, descriptor.in_c, descriptor.out_c
-    groups = descriptor.groups
-    if groups < 1 or c_in % groups or c_out % groups:
-        raise ValueError(f"{groups} groups do not divide {c_in} and {c_out} channels")
-    n_groups = _blocking(descriptor, geometry).n_groups
-    start, size = descriptor.bitmap_address, -(-n_groups // 8)
-    bitmap = np.frombuffer(memories.constants[start : start + size], np.uint8)
-    if len(bitmap) != size:
-        raise ValueError(f"the bitmap at {start} lies outside the constant memory")
-    full = np.unpackbits(bitmap, count=n_groups, bitorder="little").astype(bool)
-    start, size = descriptor.weight_address, descriptor.weight_bytes
-    stored = memories.weights[start : start + size]
-    if len(stored) != size:
-        raise ValueError(f"weights at {start} lie outside the weight memory")
-    blocks = decode_groups(stored, geometry, SCHEMES[memories.scheme])
-    if len(blocks) != full.sum():
-        raise ValueError(f"{len(blocks)} weight groups for {full.sum()} bits of the bitmap")
-    grid = np.zeros((n_groups, geometry.outputs, geometry.inputs), np.int8)
-    grid[full] = blocks
-    spread = join(grid, c_out, *_matrix_sides(descriptor), geometry)
-    if groups > 1:
-        own = np.arange(groups)
-        parts = spread.reshape(groups, c_out // groups, kh * kw, groups, c_in // groups)
-        spread = parts[own, :, :, own, :]
-    levels = spread.reshape(c_out, kh, kw, c_in // groups).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(levels)

@@ -25,7 +25,7 @@ class LayerPlan:
         name: the model's.
         work: for one image.
         weight_bytes: of its groups that are stored, in the weight memory.
-        empty_groups: groups that are not stored and cost one cycle a tile.
+        empty_groups: groups that are not stored and cost nothing.
         n_groups: all groups.
         accumulator_bound: no partial sum of any accumulator, in any order and for any input,
             is larger in magnitude (proven; arith.bounds); below 2**31.
@@ -99,8 +99,9 @@ class Program:
     Attributes:
         overlay: what it was compiled for.
         descriptors: one a layer.
-        weight_image: bytes of the weight memory (bacmac.host.compile.weights).
-        constant_image: bytes of the constant memory: constants and group bitmaps.
+        group_lists: bytes of the program memory after the descriptors.
+        weight_image: bytes of the weight memory (bacmac.host.compile.array_codes).
+        constant_image: bytes of the constant memory (bacmac.host.compile.weights).
         input: the image on the stream.
         output: the result on the stream.
         plan: the activation memory.
@@ -109,6 +110,7 @@ class Program:
 
     overlay: Overlay
     descriptors: tuple[Descriptor, ...]
+    group_lists: bytes
     weight_image: bytes
     constant_image: bytes
     input: Tensor
@@ -118,8 +120,8 @@ class Program:
 
     @cached_property
     def program_image(self) -> bytes:
-        """The descriptors as the device takes them."""
-        return b"".join(map(encode, self.descriptors))
+        """Descriptors and group lists as the device takes them."""
+        return b"".join(map(encode, self.descriptors)) + self.group_lists
 
     @cached_property
     def image_work(self) -> Work:
@@ -127,16 +129,21 @@ class Program:
         return total(layer.work for layer in self.layers)
 
     @property
-    def io_beats(self) -> int:
-        """Stream beats of one image, in and out."""
-        return (self.input.n_bytes + self.output.n_bytes) // self.overlay.manifest.beat_bytes
+    def input_beats(self) -> int:
+        """Stream beats of one image."""
+        return self.input.n_bytes // self.overlay.manifest.beat_bytes
+
+    @property
+    def output_beats(self) -> int:
+        """Stream beats of one output."""
+        return self.output.n_bytes // self.overlay.manifest.beat_bytes
 
     @property
     def max_batch(self) -> int:
-        """Images that stay on chip together and whose outputs are one DMA transfer."""
-        transfer = self.overlay.manifest.max_transfer_bytes // self.output.n_bytes
-        return min(self.plan.max_images, transfer)
+        """Images that stay on chip together, and go in and come out in one DMA transfer each."""
+        most = self.overlay.manifest.max_transfer_bytes
+        return min(self.plan.max_images, most // self.input.n_bytes, most // self.output.n_bytes)
 
     def batch_work(self, n_images: int, passes: int = 1) -> Work:
         """What the device's counters must say of a batch, to the last cycle."""
-        return batch_work(self.image_work, n_images, passes, self.io_beats)
+        return batch_work(self.image_work, n_images, passes, self.input_beats, self.output_beats)

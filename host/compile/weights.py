@@ -1,16 +1,22 @@
-"""The weight and constant images: bytes in the order in which the array takes them.
+"""Group lists, weights and constants: bytes in the order in which the array takes them.
 
-Weights. A layer is a matrix a tap: (C_out, C_in) for each kernel position, cut in groups of
-`outputs` x `inputs` (16 x 16), padded with zeros at the edges. Groups are loaded by output block,
-then tap (row by row), then input block; inside a group by output, then input. Codes have the
-overlay's width and are packed low bits first, byte after byte. A group that holds only zeros is
-not stored: its bit in the layer's bitmap is 0. A dense layer (the window is the whole input) is
-one tap over in_h * in_w * in_c channels in HWC order, as its input lies in memory. Grouped
-convolutions are written as the block-diagonal matrix they are.
+How a layer is cut into groups is `bacmac.host.arith.groups`; docs/accelerator.md says why.
 
-Constants, for each output channel 12 bytes: bias i32, multiplier u16, shift u8, zero u8, residual
-multiplier i32. After them, at the next beat, the bitmap: one bit a group in loading order, low
-bit first. A max pool has neither.
+Groups that hold only zeros are not stored. A layer's list names those that are, block by block,
+32 bits each; a pool's names the bytes of its window, and has no weights:
+
+    bits    field
+    19..0   row_offset   bytes from the window's first column to the chunk
+    27..20  ky           row of the window
+    28      last         last entry of its output block
+    29      empty        no group: the whole block is zero (`last` is set too)
+
+Constants, a row for each output block, 12 bytes for each of its channels: bias i32, multiplier
+u16, shift u8, zero u8, residual multiplier i32; channels that the layer does not have are zero.
+
+The array is unsigned: a signed input enters as its value + 128, and what that adds to a sum (128
+times the sum of the channel's levels; for a pool 128 times the number of terms) is taken off the
+stored bias, modulo 2**32, so that what fits int32 at the end is exact whatever happens on the way.
 """
 
 from __future__ import annotations
@@ -20,12 +26,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.network import ConvOp, Requantize
-from bacmac.host.arith.schemes import Scheme
+from bacmac.host.arith.groups import GroupCut, cut_groups, gather_groups
+from bacmac.host.arith.network import ConvOp, Op, PoolOp, Shape
 from bacmac.host.manifest.overlay import Geometry
-from bacmac.host.pack.packer import pack_levels, unpack_levels
 
 Levels = npt.NDArray[np.int8]
+Entries = npt.NDArray[np.uint32]
+Constants = npt.NDArray[np.void]
+Bias = npt.NDArray[np.int32]
 
 CONSTANT = np.dtype(
     [
@@ -38,24 +46,36 @@ CONSTANT = np.dtype(
 )
 """One output channel's constants, 12 bytes."""
 
+ENTRY_BYTES = 4
+OFFSET_BITS = 20
+LAST, EMPTY = 1 << 28, 1 << 29
+"""Flags of an entry."""
 
-@dataclass(frozen=True)
-class Blocking:
-    """How a layer's matrix is cut: blocks of outputs, taps, blocks of inputs."""
+INPUT_OFFSET = 128
+"""What is added to a signed input on its way into the array."""
 
-    output_blocks: int
-    taps: int
-    input_blocks: int
+
+@dataclass(frozen=True, eq=False)
+class LayerGroups:
+    """The groups of one layer as a device holds them.
+
+    Attributes:
+        entries: uint32 (n_entries,), the group list.
+        levels: int8 (n, outputs, inputs), the groups that are stored, in order of the list.
+        n_skipped: groups that are not.
+    """
+
+    entries: Entries
+    levels: Levels
+    n_skipped: int
 
     @property
-    def n_groups(self) -> int:
-        """Groups of the layer, empty ones too."""
-        return self.output_blocks * self.taps * self.input_blocks
-
-
-def blocking(c_out: int, taps: int, c_in: int, geometry: Geometry) -> Blocking:
-    """The cut of a layer with c_in inputs (of all convolution groups) a tap."""
-    return Blocking(-(-c_out // geometry.outputs), taps, -(-c_in // geometry.inputs))
+    def per_block(self) -> tuple[int, ...]:
+        """Entries of each output block that have work; 0 where the block is empty."""
+        ends = np.flatnonzero(self.entries & LAST)
+        sizes = np.diff(ends, prepend=-1)
+        sizes[self.entries[ends] & EMPTY != 0] = 0
+        return tuple(sizes.tolist())
 
 
 def is_dense(op: ConvOp, input_height: int, input_width: int) -> bool:
@@ -67,89 +87,129 @@ def is_dense(op: ConvOp, input_height: int, input_width: int) -> bool:
     )
 
 
-def matrix(op: ConvOp, *, dense: bool) -> Levels:
-    """Levels int8 (C_out, taps, C_in) of a layer, grouped ones spread over all inputs."""
-    levels = op.levels.transpose(0, 2, 3, 1)
-    c_out, kh, kw, c_in = levels.shape
-    if dense or op.groups == 1:
-        sides = (1, kh * kw * c_in) if dense else (kh * kw, c_in)
-        rows: Levels = levels.reshape(c_out, *sides)
-        return rows
-    spread = np.zeros((op.groups, c_out // op.groups, kh * kw, op.groups, c_in), np.int8)
-    own = np.arange(op.groups)
-    spread[own, :, :, own, :] = levels.reshape(op.groups, -1, kh * kw, c_in)
-    diagonal: Levels = spread.reshape(c_out, kh * kw, op.groups * c_in)
-    return diagonal
-
-
-def cut(levels: Levels, geometry: Geometry) -> Levels:
-    """Groups int8 (n_groups, outputs, inputs) in loading order of levels (C_out, taps, C_in)."""
-    c_out, taps, c_in = levels.shape
-    cut_to = blocking(c_out, taps, c_in, geometry)
-    padded = np.zeros(
-        (cut_to.output_blocks * geometry.outputs, taps, cut_to.input_blocks * geometry.inputs),
-        np.int8,
-    )
-    padded[:c_out, :, :c_in] = levels
-    blocks = padded.reshape(
-        cut_to.output_blocks, geometry.outputs, taps, cut_to.input_blocks, geometry.inputs
-    )
-    groups: Levels = blocks.transpose(0, 2, 3, 1, 4).reshape(-1, geometry.outputs, geometry.inputs)
-    return groups
-
-
-def join(groups: Levels, c_out: int, taps: int, c_in: int, geometry: Geometry) -> Levels:
-    """The inverse of `cut`: levels (C_out, taps, C_in)."""
-    cut_to = blocking(c_out, taps, c_in, geometry)
-    blocks = groups.reshape(
-        cut_to.output_blocks, taps, cut_to.input_blocks, geometry.outputs, geometry.inputs
-    )
-    padded: Levels = blocks.transpose(0, 3, 1, 2, 4).reshape(
-        cut_to.output_blocks * geometry.outputs, taps, cut_to.input_blocks * geometry.inputs
-    )
-    return padded[:c_out, :, :c_in]
-
-
-def group_bytes(geometry: Geometry, code_bits: int) -> int:
-    """Bytes of one stored group."""
-    return -(-geometry.outputs * geometry.inputs * code_bits // 8)
-
-
-def encode_groups(groups: Levels, scheme: Scheme) -> bytes:
-    """Packed codes of groups (n, outputs, inputs).
+def layer_groups(op: Op, input_shape: Shape, geometry: Geometry) -> LayerGroups:
+    """Cut a layer whose input is (C, H, W) into groups, and leave out the empty ones.
 
     Raises:
-        ValueError: a level that the scheme does not have.
+        ValueError: a chunk lies further from its window than an entry can say.
     """
-    return pack_levels(groups.reshape(-1), scheme).tobytes()
+    if isinstance(op, PoolOp):
+        entries = pool_entries(op.kernel, input_shape[0], geometry)
+        return LayerGroups(entries, _no_levels(geometry), 0)
+    cut = cut_groups(
+        op.levels.shape,
+        op.groups,
+        dense=is_dense(op, *input_shape[1:]),
+        outputs=geometry.outputs,
+        inputs=geometry.inputs,
+    )
+    levels = gather_groups(op.levels, cut)
+    full: npt.NDArray[np.bool_] = levels.any(axis=(1, 2)).reshape(-1)
+    return LayerGroups(_entries(cut, full), levels[full], int(len(full) - full.sum()))
 
 
-def decode_groups(data: bytes, geometry: Geometry, scheme: Scheme) -> Levels:
-    """Groups (n, outputs, inputs) of packed codes.
+def pool_entries(kernel: tuple[int, int], channels: int, geometry: Geometry) -> Entries:
+    """The list of a pool: for each block, every place of the window.
 
     Raises:
-        ValueError: part of a group, or a code that is not in the scheme.
+        ValueError: as `layer_groups`.
     """
-    size = group_bytes(geometry, scheme.bits)
-    if len(data) % size:
-        raise ValueError(f"{len(data)} bytes are no whole number of {size}-byte groups")
-    n_codes = len(data) // size * geometry.outputs * geometry.inputs
-    levels = unpack_levels(np.frombuffer(data, np.uint8), n_codes, scheme)
-    return levels.reshape(-1, geometry.outputs, geometry.inputs)
+    places = [
+        (block, ky, kx * channels + block * geometry.outputs)
+        for block in range(-(-channels // geometry.outputs))
+        for ky in range(kernel[0])
+        for kx in range(kernel[1])
+    ]
+    blocks, rows, offsets = np.array(places, np.int64).T
+    return _pack(rows, offsets, np.diff(blocks, append=-1) != 0)
 
 
-def encode_constants(bias: npt.NDArray[np.int32], requantize: Requantize | None) -> bytes:
-    """One CONSTANT record a channel."""
-    records = np.zeros(len(bias), CONSTANT)
-    records["bias"] = bias
-    if requantize is not None:
-        records["multiplier"] = requantize.multiplier
-        records["shift"] = requantize.shift
-        if requantize.residual_multiplier is not None:
-            records["residual_multiplier"] = requantize.residual_multiplier
+def _entries(cut: GroupCut, full: npt.NDArray[np.bool_]) -> Entries:
+    blocks, n_blocks = cut.blocks[full], int(cut.blocks[-1]) + 1
+    entries = _pack(cut.rows[full], cut.offsets[full], np.diff(blocks, append=-1) != 0)
+    empty = np.setdiff1d(np.arange(n_blocks), blocks)
+    result: Entries = np.insert(entries, np.searchsorted(blocks, empty), np.uint32(LAST | EMPTY))
+    return result
+
+
+def _pack(
+    rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]
+) -> Entries:
+    if offsets.size and (furthest := int(offsets.max())) >> OFFSET_BITS:
+        raise ValueError(
+            f"a chunk begins {furthest} bytes from its window; an entry of the group list holds "
+            f"less than {1 << OFFSET_BITS}"
+        )
+    return (offsets | rows << OFFSET_BITS | last * LAST).astype(np.uint32)
+
+
+def stored_groups(entries: Entries, levels: Levels, cut: GroupCut) -> npt.NDArray[np.int64]:
+    """Which groups of a cut a list names, in its order.
+
+    Raises:
+        ValueError: the list is not one of this layer's chunks in order, or does not go with as
+            many groups.
+    """
+    ends = np.flatnonzero(entries & LAST)
+    if len(ends) != int(cut.blocks[-1]) + 1 or ends[-1] != len(entries) - 1:
+        raise ValueError(f"{len(ends)} output blocks in a list for {int(cut.blocks[-1]) + 1}")
+    blocks = np.searchsorted(ends, np.arange(len(entries)))
+    full = entries & EMPTY == 0
+    place = OFFSET_BITS + 8
+    keys = (blocks << place | (entries & (1 << place) - 1).astype(np.int64))[full]
+    every = cut.blocks << place | cut.rows << OFFSET_BITS | cut.offsets
+    found: npt.NDArray[np.int64] = np.searchsorted(every, keys).clip(max=len(every) - 1)
+    if not np.array_equal(every[found], keys) or (np.diff(keys) <= 0).any():
+        raise ValueError("the group list names other chunks than the layer has")
+    starts = np.append(0, ends[:-1] + 1)
+    if (starts[blocks] != ends[blocks])[~full].any():
+        raise ValueError("an empty block has other entries")
+    if len(levels) != len(keys):
+        raise ValueError(f"{len(levels)} weight groups for {len(keys)} in the list")
+    return found
+
+
+def encode_constants(
+    op: Op, input_range: tuple[int, int], channels: int, geometry: Geometry
+) -> bytes:
+    """The constant rows of a layer with that many output channels."""
+    records = np.zeros(-(-channels // geometry.outputs) * geometry.outputs, CONSTANT)
+    own = records[:channels]
+    signed = input_range[0] < 0
+    bias = np.zeros(channels, np.int64)
+    if isinstance(op, ConvOp):
+        bias += op.bias
+    if signed:
+        bias -= INPUT_OFFSET * terms(op)
+    own["bias"] = wrapped(bias)
+    how = op.requantize
+    if how is not None:
+        own["multiplier"], own["shift"] = how.multiplier, how.shift
+        if how.residual_multiplier is not None:
+            own["residual_multiplier"] = how.residual_multiplier
+    elif isinstance(op, PoolOp):
+        own["multiplier"] = 1
     return records.tobytes()
+
+
+def terms(op: Op) -> npt.NDArray[np.int64] | int:
+    """Sum of the levels of each channel (C_out,); for a pool the terms of its sum, or 1."""
+    if isinstance(op, ConvOp):
+        total: npt.NDArray[np.int64] = op.levels.sum(axis=(1, 2, 3), dtype=np.int64)
+        return total
+    return op.kernel[0] * op.kernel[1] if op.kind == "average" else 1
+
+
+def wrapped(wide: npt.NDArray[np.int64]) -> Bias:
+    """Modulo 2**32, as int32."""
+    result: Bias = wide.astype(np.uint64).astype(np.uint32).view(np.int32)
+    return result
 
 
 def padded_to(data: bytes, beat_bytes: int) -> bytes:
     """Data with zeros up to a whole number of beats."""
     return data + bytes(-len(data) % beat_bytes)
+
+
+def _no_levels(geometry: Geometry) -> Levels:
+    return np.zeros((0, geometry.outputs, geometry.inputs), np.int8)

@@ -1,53 +1,50 @@
 """What a network costs on the array: cycles, products, bytes. Pure functions of the weights.
 
-The compiler predicts with these functions and the emulated accelerator counts with them, from the
-network it decoded out of its own memories. This is cycle model 1: it describes the weight
-stationary loop that is to be built, and no RTL has confirmed it yet.
+The compiler predicts with these functions and the emulated accelerator counts with them, from what
+it decoded out of its own memories. Cycles are exact: docs/accelerator.md, "Time", has the
+recurrence, and the hardware counts the same.
 
-One convolution, one image, with P output pixels, W cycles to load a group (its bytes through a
-port of one beat), tiles of T pixels, of which there are ceil(P / T); B output blocks; E empty and
-F full groups in all:
+One layer, one image, with P output pixels in tiles of T, and a group list whose block b has n(b)
+entries. W is the cycles in which the words of a group are read (0 for a pool and for an empty
+block), `step` the cycles of a pixel in the write-back:
 
-    for each tile (t pixels):
-        for each output block:
-            for each tap, input block:     empty: 1 cycle
-                                           full:  W + t cycles: load, then one pixel a cycle
-            t cycles to requantize, and 4 to fill and drain the pipe
+    issued    A(0)     = HEAD + max(1, W(0))
+              A(k + 1) = max(A(k) + max(length(k), W(k + 1), 1), buffer(b) at the first of block b)
+    written   S(b)     = max(A(last of b) + length + ACCUMULATE, S(b - 1) + step t(b - 1))
+              buffer(b + 2) = S(b) + step t(b)
+    layer              = S(last) + step t(last) + DRAIN
 
-    cycles           = F (ceil(P/T) W + P) + E ceil(P/T) + B P + 4 B ceil(P/T) + 16
-    products done    = weights that are not zero x P        padding counts: the slots are clocked
-    products skipped = zero weights x P
-    weight bytes     = F x bytes of a group x ceil(P/T)
-    activation bytes = F P x array inputs + output bytes + as many residual bytes
+    busy cycles       = entries that are not empty x P: a pixel goes into the array
+    products done     = weights that are not zero x P        padding counts: the slots are clocked
+    products isolated = other slots of the groups in the list x P: operands held still
+    products skipped  = slots of the groups that are not in it x P: no cycle at all
+    weight bytes      = bytes of the groups x tiles
+    activation bytes  = busy cycles x array inputs + output bytes + as many residual bytes
 
-Weights are those of the layer, not of the padded groups; structural layers (an identity that
-carries a residual) count like any other. A pool with a window of K, one pixel of `inputs`
-channels a cycle, C channels:
+Slots are those of whole groups, edges included: done + isolated = outputs x inputs x busy cycles.
+A pool is busy and has no products.
 
-    cycles           = P ceil(C / inputs) K + 16            no products, no weights
-    activation bytes = P ceil(C / inputs) K inputs + output bytes
+A batch of n images, r passes, i and o the beats of an image in and out:
 
-A batch of n images, r passes:
+    cycles = BATCH + n i + r n (sum over layers) + n (OUTPUT + o)
 
-    cycles = n (input beats) + r n (sum over layers) + n (output beats)
-
-The images of a batch enter once and stay on chip; the outputs of the last pass leave. Cycles in
-which the accelerator waits for the host's streams come on top and are counted apart.
+Cycles in which the accelerator waits for the host's streams come on top and are counted apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from bacmac.host.arith.network import ConvOp, IntegerNetwork, PoolOp, Shape
-from bacmac.host.compile.weights import Levels, blocking, cut, group_bytes, is_dense, matrix
+from bacmac.host.arith.network import ConvOp, Op, Shape
+from bacmac.host.compile.array_codes import group_bytes
+from bacmac.host.compile.weights import LayerGroups
 from bacmac.host.manifest.overlay import Geometry
 
-BLOCK_OVERHEAD_CYCLES = 4
-LAYER_OVERHEAD_CYCLES = 16
+HEAD, ACCUMULATE, DRAIN, BATCH, OUTPUT = 32, 8, 14, 8, 3
+"""Latencies of the hardware in cycles, see docs/accelerator.md."""
 
 
 @dataclass(frozen=True)
@@ -55,29 +52,19 @@ class Work:
     """Counts over a layer, an image or a batch; see the module's formulas."""
 
     cycles: int = 0
+    busy_cycles: int = 0
     products_done: int = 0
+    products_isolated: int = 0
     products_skipped: int = 0
     weight_bytes: int = 0
     activation_bytes: int = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.cycles + other.cycles,
-            self.products_done + other.products_done,
-            self.products_skipped + other.products_skipped,
-            self.weight_bytes + other.weight_bytes,
-            self.activation_bytes + other.activation_bytes,
-        )
+        return Work(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Work)))
 
     def times(self, n: int) -> Work:
         """The same n times."""
-        return Work(
-            n * self.cycles,
-            n * self.products_done,
-            n * self.products_skipped,
-            n * self.weight_bytes,
-            n * self.activation_bytes,
-        )
+        return Work(*(n * getattr(self, f.name) for f in fields(Work)))
 
 
 def total(parts: Iterable[Work]) -> Work:
@@ -85,67 +72,82 @@ def total(parts: Iterable[Work]) -> Work:
     return sum(parts, Work())
 
 
-def layer_groups(op: ConvOp, input_shape: Shape, geometry: Geometry) -> Levels:
-    """The layer's groups (n_groups, outputs, inputs) in loading order, empty ones too."""
-    dense = is_dense(op, *input_shape[1:])
-    return cut(matrix(op, dense=dense), geometry)
-
-
-def network_work(
-    network: IntegerNetwork, geometry: Geometry, code_bits: int, beat_bytes: int
-) -> tuple[Work, ...]:
-    """Work of each op for one image."""
-    shapes = network.shapes
-    works = []
-    for op, output in zip(network.ops, shapes[1:], strict=True):
-        if isinstance(op, PoolOp):
-            works.append(_pool_work(op, output, geometry))
-        else:
-            works.append(_conv_work(op, shapes[op.input], output, geometry, code_bits, beat_bytes))
-    return tuple(works)
-
-
-def batch_work(image: Work, n_images: int, passes: int, io_beats: int) -> Work:
-    """Work of a batch, where `io_beats` are the stream beats of one image, in and out."""
-    return image.times(n_images * passes) + Work(cycles=n_images * io_beats)
-
-
-def _conv_work(
-    op: ConvOp,
-    input_shape: Shape,
-    output_shape: Shape,
-    geometry: Geometry,
-    code_bits: int,
-    beat_bytes: int,
+def batch_work(
+    image: Work, n_images: int, passes: int, input_beats: int, output_beats: int
 ) -> Work:
-    groups = layer_groups(op, input_shape, geometry)
-    full = int(groups.any(axis=(1, 2)).sum())
-    empty = len(groups) - full
-    c_out, height, width = output_shape
-    blocks = blocking(c_out, 1, 1, geometry).output_blocks
-    pixels = height * width
-    tiles = -(-pixels // geometry.pixel_tile)
-    size = group_bytes(geometry, code_bits)
-    load_cycles = -(-size // beat_bytes)
-    nonzero = int(np.count_nonzero(op.levels))
-    output_bytes = c_out * pixels * (1 if op.requantize is not None else 4)
-    return Work(
-        cycles=full * (tiles * load_cycles + pixels)
-        + empty * tiles
-        + blocks * (pixels + BLOCK_OVERHEAD_CYCLES * tiles)
-        + LAYER_OVERHEAD_CYCLES,
-        products_done=nonzero * pixels,
-        products_skipped=(op.levels.size - nonzero) * pixels,
-        weight_bytes=full * size * tiles,
-        activation_bytes=full * pixels * geometry.inputs
-        + output_bytes * (1 if op.residual is None else 2),
-    )
+    """Work of a batch whose images have so many stream beats."""
+    streams = BATCH + n_images * (input_beats + OUTPUT + output_beats)
+    return image.times(n_images * passes) + Work(cycles=streams)
 
 
-def _pool_work(op: PoolOp, output_shape: Shape, geometry: Geometry) -> Work:
+def layer_work(
+    op: Op, groups: LayerGroups, output_shape: Shape, geometry: Geometry, scheme: str
+) -> Work:
+    """Work of one layer for one image."""
     channels, height, width = output_shape
-    reads = height * width * -(-channels // geometry.inputs) * op.kernel[0] * op.kernel[1]
-    return Work(
-        cycles=reads + LAYER_OVERHEAD_CYCLES,
-        activation_bytes=reads * geometry.inputs + channels * height * width,
+    pixels, slots = height * width, geometry.outputs * geometry.inputs
+    convolution = isinstance(op, ConvOp)
+    residual = isinstance(op, ConvOp) and op.residual is not None
+    wide = isinstance(op, ConvOp) and op.requantize is None
+    size = group_bytes(geometry.outputs, geometry.inputs, scheme)
+    step = 4 * geometry.outputs // geometry.inputs if wide else 2 if residual else 1
+    cycles = layer_cycles(
+        groups.per_block,
+        pixels,
+        geometry.pixel_tile,
+        load_cycles=size // geometry.inputs if convolution else 0,
+        step=step,
+        residual=residual,
     )
+    busy = sum(groups.per_block) * pixels
+    done = int(np.count_nonzero(groups.levels)) * pixels
+    output_bytes = channels * pixels * (4 if wide else 1)
+    return Work(
+        cycles,
+        busy,
+        done,
+        slots * busy - done if convolution else 0,
+        slots * groups.n_skipped * pixels,
+        len(groups.levels) * size * -(-pixels // geometry.pixel_tile),
+        busy * geometry.inputs + output_bytes * (2 if residual else 1),
+    )
+
+
+def layer_cycles(
+    per_block: tuple[int, ...],
+    pixels: int,
+    tile: int,
+    *,
+    load_cycles: int,
+    step: int,
+    residual: bool,
+) -> int:
+    """Cycles of one layer: the recurrence, a block at a time.
+
+    Inside a block every entry takes as long as the one before, so that only first and last
+    entries need be followed.
+
+    Args:
+        per_block: entries of each output block, 0 where it is empty.
+        pixels: output pixels.
+        tile: pixels of a tile.
+        load_cycles: cycles in which the words of a group are read; 0 for a pool.
+        step: cycles of a pixel in the write-back.
+        residual: the write-back begins in an even cycle.
+    """
+    before, written = HEAD, 0  # the cycle in which the entry before may make way; end of write-back
+    free = [0, 0]  # when the two sets of accumulators can be used
+    length = 0
+    for start in range(0, pixels, tile):
+        t = min(tile, pixels - start)
+        for entries in per_block:
+            load = load_cycles if entries else 0
+            first = max(before + max(length, load, 1), free[0])
+            length = t if entries else 1
+            last = first + max(entries - 1, 0) * max(t, load)
+            begin = max(last + length + ACCUMULATE, written)
+            if residual:
+                begin += begin % 2
+            written = begin + step * t
+            before, free = last, [free[1], written]
+    return written + DRAIN

@@ -12,7 +12,7 @@ from bacmac.host.manifest.registers import RegisterMap
 class Geometry:
     """The array: `inputs` x `outputs` products a cycle, weights held over `pixel_tile` pixels.
 
-    `group_inputs` x `group_outputs` weights form the group that is skipped in time when empty.
+    `group_inputs` x `group_outputs` weights form the group that is skipped when it is empty.
     """
 
     inputs: int
@@ -29,6 +29,7 @@ class Buffers:
     activation_bytes: int
     weight_bytes: int
     constant_bytes: int
+    program_bytes: int
     max_descriptors: int
 
 

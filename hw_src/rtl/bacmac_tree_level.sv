@@ -18,6 +18,8 @@ module bacmac_tree_level #(
 
     assign left = {x[(2*i+1)*WIDTH-1], x[2*i*WIDTH+:WIDTH]};
     assign right = {x[(2*i+2)*WIDTH-1], x[(2*i+1)*WIDTH+:WIDTH]};
-    assign y[i*(WIDTH+1)+:WIDTH+1] = subtract[i] ? left - right : left + right;
+    // left - right is left + ~right + 1; written as a choice of two results it may become two adders
+    assign y[i*(WIDTH+1)+:WIDTH+1] = left + (right ^ {(WIDTH + 1) {subtract[i]}})
+                                     + {{WIDTH{1'b0}}, subtract[i]};
   end
 endmodule

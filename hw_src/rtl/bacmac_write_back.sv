@@ -26,7 +26,8 @@ module bacmac_write_back #(
     input  wire [15:0]      constant_row,      // of the first block
     // blocks
     input  wire             block_done,        // pulse: the accumulators of a block are complete
-    output reg  [1:0]       set_read,          // pulse: set 0, 1 has been read
+    output reg  [1:0]       set_read,          // pulse: set 0, 1 will have been read when the next
+                                               // pixel issued reaches the accumulators
     output reg              layer_done,        // pulse: all is written
     // to the channels and memories; the cycle counts from the pixel's c
     output reg              residual_read,     // c + 1
@@ -46,6 +47,9 @@ module bacmac_write_back #(
   localparam integer WIDE_WORDS = 4 * OUT / IN;
   localparam integer DEPTH = 11;               // from c to c + 11
   localparam [4:0] DRAIN = 5'd12;
+  // a set is handed over early: from `set_read` a pixel takes 12 cycles to the accumulators, from
+  // its begin the last pixel 3 until it is read
+  localparam [INDEX+2:0] EARLY = 8;
 
   // ---- the block that is written back
   reg [1:0] waiting;                           // blocks that are complete
@@ -58,6 +62,7 @@ module bacmac_write_back #(
   reg [19:0] pixels_left;                      // pixels of the output from this tile on
   reg [15:0] block;
   reg [19:0] pixel_at, tile_at, block_at;      // bytes from the output's start
+  reg [INDEX+2:0] to_release;                  // cycles until the set is handed over
   reg odd;                                     // cycles since the start, lowest bit
   reg finishing;
   reg [4:0] drain;
@@ -73,6 +78,9 @@ module bacmac_write_back #(
                                     : pixels_left;
   wire [INDEX:0] next_pixels = next_left > TILE[19:0] ? TILE[INDEX:0] : next_left[INDEX:0];
   wire ends = tile_ends && next_left == 20'd0;
+  wire [INDEX:0] next_before = next_pixels - 1'b1;
+  wire [INDEX+2:0] next_cycles = wide ? {2'd0, next_before} * WIDE_WORDS[INDEX+2:0]
+      : residual ? {1'b0, next_before, 1'b0} : {2'd0, next_before};
   wire open = waiting != 2'd0 && (!active || block_ends) && !ends && (!residual || odd);
 
   // ---- what follows it: one entry a word to be written
@@ -94,7 +102,9 @@ module bacmac_write_back #(
   always_ff @(posedge clk) begin
     odd <= !odd;
     layer_done <= 1'b0;
-    set_read <= block_ends ? (set ? 2'b10 : 2'b01) : 2'b00;
+    set_read <= 2'b00;
+    if (to_release != 0) to_release <= to_release - 1'b1;
+    if (to_release == 1) set_read <= set ? 2'b10 : 2'b01;
     waiting <= waiting + {1'b0, block_done} - {1'b0, open};
     if (active) phase <= pixel_ends ? 4'd0 : phase + 4'd1;
     if (pixel_ends) begin
@@ -118,6 +128,8 @@ module bacmac_write_back #(
       opens <= 1'b1;
       index <= {INDEX{1'b0}};
       left <= next_pixels;
+      to_release <= next_cycles > EARLY ? next_cycles - EARLY : {(INDEX + 3) {1'b0}};
+      if (next_cycles <= EARLY) set_read <= set ^ block_ends ? 2'b10 : 2'b01;
     end
     if (ends) begin
       finishing <= 1'b1;
@@ -176,6 +188,7 @@ module bacmac_write_back #(
       finishing <= 1'b0;
       layer_done <= 1'b0;
       waiting <= 2'd0;
+      to_release <= {(INDEX + 3) {1'b0}};
       begun <= {DEPTH{1'b0}};
       writes <= {DEPTH{1'b0}};
       write_valid <= 1'b0;

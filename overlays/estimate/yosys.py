@@ -80,6 +80,7 @@ def synthesize(
     parameters: Mapping[str, int],
     *,
     flat: Sequence[str] = ("*",),
+    dsp: bool = True,
     sources: Mapping[str, str] | None = None,
 ) -> Netlist:
     """Map a module to UltraScale+ primitives.
@@ -89,6 +90,7 @@ def synthesize(
         parameters: of the module; those not named keep their defaults.
         flat: patterns of the modules that dissolve in what instantiates them; a module that none
             matches is mapped once, by itself. ("*",): one flat netlist.
+        dsp: whether a `*` may become a DSP48E2; False makes it of LUTs.
         sources: file texts by name, instead of the release's.
 
     Returns:
@@ -98,8 +100,8 @@ def synthesize(
         MissingExtraError: there is no yosys.
         OverlayError: yosys refuses the sources; its own words are in it.
     """
-    texts = rtl_sources() if sources is None else dict(sources)
-    yosys, script = find_yosys(), _script(top, parameters, flat, texts)
+    texts = _below(top, rtl_sources() if sources is None else sources)
+    yosys, script = find_yosys(), _script(top, parameters, flat, dsp, texts)
     key = hashlib.sha256(json.dumps([yosys.version, script, sorted(texts.items())]).encode())
     path = cache_folder() / "netlists" / f"{top}-{key.hexdigest()[:24]}.json.gz"
     if not path.is_file():
@@ -132,24 +134,42 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bacmac"
 
 
+def _below(top: str, texts: Mapping[str, str]) -> dict[str, str]:
+    """The files that `top` is made of: one module a file, called as its module is."""
+    needed, found = [f"{top}.sv"], set[str]()
+    while needed:
+        name = needed.pop()
+        if name in found or name not in texts:
+            continue
+        found.add(name)
+        words = set(re.findall(r"\w+", texts[name]))
+        needed += [other for other in texts if other.partition(".")[0] in words]
+    return {name: texts[name] for name in sorted(found)}
+
+
 def _read(texts: Mapping[str, str]) -> str:
     return "read_verilog -sv " + " ".join(name for name in texts if name.endswith(".sv"))
 
 
 def _script(
-    top: str, parameters: Mapping[str, int], flat: Sequence[str], texts: Mapping[str, str]
+    top: str,
+    parameters: Mapping[str, int],
+    flat: Sequence[str],
+    dsp: bool,
+    texts: Mapping[str, str],
 ) -> str:
     lines = [_read(texts)]
     if parameters:
         values = " ".join(f"-set {name} {value}" for name, value in parameters.items())
         lines.append(f"chparam {values} {top}")  # `hierarchy -chparam` asserts on some designs
-    lines.append(f"hierarchy -check -top {top}")
+    # a top with parameters may come out as $paramod...\\name
+    lines += [f"hierarchy -check -top {top}", f"rename -top {top}"]
     if "*" not in flat:
         lines.append("setattr -mod -set keep_hierarchy 1 *")
-        # a module with parameters is called $paramod...\name
         lines += [f"setattr -mod -unset keep_hierarchy *{pattern}" for pattern in flat]
+    options = "-flatten -noiopad -noclkbuf -uram" + ("" if dsp else " -nodsp")
     lines += [
-        f"synth_xilinx -family {FAMILY} -flatten -noiopad -noclkbuf -uram -top {top}",
+        f"synth_xilinx -family {FAMILY} {options} -top {top}",
         "setattr -unset src *",
         f"write_json -noscopeinfo {top}.json",
     ]

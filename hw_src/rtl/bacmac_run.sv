@@ -92,7 +92,6 @@ module bacmac_run #(
   reg [52:0] batch_bytes;      // of all images, in whole words
   reg [31:0] images_left;      // of this pass, without the one that runs
   reg [31:0] passes_left;      // without the one that runs
-  wire [20:0] rounded_up = {1'b0, input_bytes} + IN[20:0] - 21'd1;
   wire [52:0] held_bytes = batch_bytes + {33'd0, input_address};
   wire fits = held_bytes <= {21'd0, CAPACITY};
   wire [32:0] n_done = {25'd0, layer_index} + 33'd1;
@@ -194,7 +193,7 @@ module bacmac_run #(
       end
       PROBE: state <= PROBING;
       PROBING: begin
-        image_bytes <= {rounded_up[20:OFFSET], {OFFSET{1'b0}}};
+        image_bytes <= ({1'b0, input_bytes} + IN[20:0] - 21'd1) & ~(IN[20:0] - 21'd1);
         batch_bytes <= 53'd0;
         size_step <= 5'd20;
         if (layer_done) state <= SIZE;

@@ -136,9 +136,15 @@ class Descriptor:
         return self.out_c, self.out_h, self.out_w
 
     @property
+    def input_bytes(self) -> int:
+        """Bytes of the input, without filling."""
+        return self.in_c * self.in_h * self.in_w
+
+    @property
     def output_bytes(self) -> int:
         """Bytes of the output, without filling."""
-        return self.out_c * self.out_h * self.out_w * (1 if self.flags & Flag.REQUANTIZE else 4)
+        wide = self.kind == Kind.CONV and not self.flags & Flag.REQUANTIZE
+        return self.out_c * self.out_h * self.out_w * (4 if wide else 1)
 
 
 _FORMATS = dict(

@@ -12,20 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bacmac.host.arith.groups import cut_groups, scatter_groups
-from bacmac.host.arith.network import (
-    ConvOp,
-    IntegerNetwork,
-    Op,
-    PoolOp,
-    Requantize,
-    Shape,
-    output_shape,
-)
+from bacmac.host.arith.network import ConvOp, IntegerNetwork, Op, PoolOp, Requantize, Shape
 from bacmac.host.compile.array_codes import decode_groups
-from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, decode
+from bacmac.host.compile.checks import Memories, n_blocks, read_descriptor, read_entries
+from bacmac.host.compile.descriptor import Descriptor, Flag, Kind
 from bacmac.host.compile.weights import (
     CONSTANT,
-    ENTRY_BYTES,
     INPUT_OFFSET,
     Constants,
     Entries,
@@ -36,7 +28,6 @@ from bacmac.host.compile.weights import (
     terms,
     wrapped,
 )
-from bacmac.host.manifest.overlay import Geometry
 
 
 class BadDescriptorError(ValueError):
@@ -50,18 +41,6 @@ class BadDescriptorError(ValueError):
     def __init__(self, index: int, reason: str) -> None:
         self.index = index
         super().__init__(f"descriptor {index}: {reason}")
-
-
-@dataclass(frozen=True)
-class Memories:
-    """The accelerator's memories after a load, and how it reads them."""
-
-    program: bytes
-    weights: bytes
-    constants: bytes
-    n_descriptors: int
-    geometry: Geometry
-    scheme: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +64,16 @@ def load_program(memories: Memories) -> LoadedProgram:
     Raises:
         BadDescriptorError: naming the descriptor.
     """
-    first = _descriptor(memories, 0)
+    first = probe(memories)
     tensors = _Tensors(first, memories.geometry.inputs)
     ops: list[Op] = []
     groups: list[LayerGroups] = []
     for index in range(memories.n_descriptors):
-        descriptor = _descriptor(memories, index)
         try:
-            if bool(descriptor.flags & Flag.LAST) != (index == memories.n_descriptors - 1):
-                raise ValueError("the last layer, and no other, is marked as the last")
+            descriptor = read_descriptor(memories, index)
+            entries = read_entries(descriptor, memories)
             source, residual = tensors.sources(descriptor)
-            op, stored = _layer(descriptor, source, residual, memories)
-            if output_shape(op, descriptor.input_shape) != descriptor.output_shape:
-                raise ValueError(f"the output is not {descriptor.output_shape}")
+            op, stored = _layer(descriptor, source, residual, memories, entries)
             tensors.write(descriptor, index + 1)
         except ValueError as error:
             raise BadDescriptorError(index, str(error)) from error
@@ -110,12 +86,16 @@ def load_program(memories: Memories) -> LoadedProgram:
     return LoadedProgram(network, tuple(groups), first.input_address)
 
 
-def _descriptor(memories: Memories, index: int) -> Descriptor:
-    record = memories.program[index * DESCRIPTOR_BYTES : (index + 1) * DESCRIPTOR_BYTES]
+def probe(memories: Memories) -> Descriptor:
+    """The first descriptor: it says where the images of a batch lie, and how large they are.
+
+    Raises:
+        BadDescriptorError: it makes no sense.
+    """
     try:
-        return decode(record)
+        return read_descriptor(memories, 0)
     except ValueError as error:
-        raise BadDescriptorError(index, str(error)) from error
+        raise BadDescriptorError(0, str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -185,15 +165,16 @@ def _check_sign(tensor: _Tensor, signed: bool) -> None:
 
 
 def _layer(
-    descriptor: Descriptor, source: int, residual: int | None, memories: Memories
+    descriptor: Descriptor,
+    source: int,
+    residual: int | None,
+    memories: Memories,
+    entries: Entries,
 ) -> tuple[Op, LayerGroups]:
     constants = _constants(descriptor, memories)
-    entries = _entries(descriptor, memories)
     if descriptor.kind == Kind.CONV:
         return _conv(descriptor, source, residual, memories, constants, entries)
     geometry = memories.geometry
-    if descriptor.in_c != descriptor.out_c or residual is not None:
-        raise ValueError("a pool keeps its channels and takes no residual")
     if not np.array_equal(entries, pool_entries(descriptor.kernel, descriptor.in_c, geometry)):
         raise ValueError("the list of a pool names other places than its window has")
     average = descriptor.kind == Kind.AVERAGE_POOL
@@ -232,13 +213,11 @@ def _conv(
         raise ValueError("a dense layer's window is its whole input")
     start, size = descriptor.weight_address, descriptor.weight_bytes
     data = memories.weights[start : start + size]
-    if len(data) != size:
-        raise ValueError(f"weights at {start} lie outside the weight memory")
     stored = decode_groups(data, geometry.outputs, geometry.inputs, memories.scheme)
     shape = (c_out, c_in // groups, kh, kw)
     cut = cut_groups(shape, groups, dense=dense, outputs=geometry.outputs, inputs=geometry.inputs)
     every = np.zeros((len(cut.blocks), geometry.outputs, geometry.inputs), np.int8)
-    every[stored_groups(entries, stored, cut)] = stored
+    every[stored_groups(entries, cut)] = stored
     if every[cut.index < 0].any():
         raise ValueError("a weight lies where the layer has none")
     levels = scatter_groups(every, cut).reshape(shape)
@@ -257,22 +236,12 @@ def _conv(
     return op, LayerGroups(entries, stored, descriptor.n_skipped)
 
 
-def _entries(descriptor: Descriptor, memories: Memories) -> Entries:
-    start, size = descriptor.list_address, ENTRY_BYTES * descriptor.n_entries
-    data = memories.program[start : start + size]
-    if len(data) != size:
-        raise ValueError(f"the group list at {start} lies outside the program memory")
-    return np.frombuffer(data, "<u4").astype(np.uint32)
-
-
 def _constants(descriptor: Descriptor, memories: Memories) -> Constants:
-    outputs = memories.geometry.outputs
-    n_rows, row_bytes = -(-descriptor.out_c // outputs), outputs * CONSTANT.itemsize
+    geometry = memories.geometry
+    row_bytes = geometry.outputs * CONSTANT.itemsize
     start = descriptor.constant_row * row_bytes
-    data = memories.constants[start : start + n_rows * row_bytes]
-    if len(data) != n_rows * row_bytes:
-        raise ValueError(f"constant rows at {descriptor.constant_row} lie outside their memory")
-    return np.frombuffer(data, CONSTANT)[: descriptor.out_c]
+    end = start + n_blocks(descriptor, geometry) * row_bytes
+    return np.frombuffer(memories.constants[start:end], CONSTANT)[: descriptor.out_c]
 
 
 def _requantize(descriptor: Descriptor, constants: Constants) -> Requantize:

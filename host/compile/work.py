@@ -9,8 +9,8 @@ entries. W is the cycles in which the words of a group are read (0 for a pool an
 block), `step` the cycles of a pixel in the write-back:
 
     issued    A(0)     = HEAD + max(1, W(0))
-              A(k + 1) = max(A(k) + max(length(k), W(k + 1), 1), buffer(b) at the first of block b)
-    written   S(b)     = max(A(last of b) + length + ACCUMULATE, S(b - 1) + step t(b - 1))
+              A(k + 1) = max(A(k) + max(t, W(k + 1)), buffer(b) at the first of block b)
+    written   S(b)     = max(A(last of b) + t + ACCUMULATE, S(b - 1) + step t(b - 1))
               buffer(b + 2) = S(b) + step t(b)
     layer              = S(last) + step t(last) + DRAIN
 
@@ -143,9 +143,9 @@ def layer_cycles(
         for entries in per_block:
             load = load_cycles if entries else 0
             first = max(before + max(length, load, 1), free[0])
-            length = t if entries else 1
+            length = t
             last = first + max(entries - 1, 0) * max(t, load)
-            begin = max(last + length + ACCUMULATE, written)
+            begin = max(last + t + ACCUMULATE, written)
             if residual:
                 begin += begin % 2
             written = begin + step * t

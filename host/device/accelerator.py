@@ -12,17 +12,11 @@ visible when the cycles that the work takes have passed. On the virtual clock th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
-from bacmac.host.compile.loader import (
-    BadDescriptorError,
-    Memories,
-    constant_end,
-    read_descriptors,
-    weight_end,
-)
-from bacmac.host.compile.work import Work, batch_work
+from bacmac.host.compile.checks import Memories
+from bacmac.host.compile.loader import BadDescriptorError, probe
+from bacmac.host.compile.work import BATCH, OUTPUT, Work, batch_work, total
 from bacmac.host.device.array import LoadedNetwork, load_array, run_bytes
 from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
@@ -32,37 +26,54 @@ from bacmac.host.manifest.registers import Register
 IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
 """Values of STREAM_SELECT."""
 LOADED_FLAG = {PROGRAM: "PROGRAM", WEIGHTS: "WEIGHTS", CONSTANTS: "CONSTANTS"}
-BAD_DESCRIPTOR, OVERRUN, UNDERRUN, NOT_LOADED, BAD_LENGTH = range(1, 6)
+BAD_DESCRIPTOR, OVERRUN, UNDERRUN, NOT_LOADED, BAD_BEAT, BUSY = range(1, 7)
 """Values of STATUS.ERROR_CODE."""
+GUARDED = ("STREAM_SELECT", "LOAD_BYTES", "N_IMAGES", "REPEAT", "N_DESCRIPTORS")
+"""Registers that are not to be written while a load or a batch runs; START is the sixth."""
 COUNTERS = (
     "CYCLES",
     "BUSY_CYCLES",
     "STALL_IN_CYCLES",
     "STALL_OUT_CYCLES",
     "PRODUCTS",
+    "ISOLATED",
     "SKIPPED",
     "IMAGES",
 )
+LAYER_COUNTERS = {
+    "LAYER_CYCLES": "cycles",
+    "LAYER_BUSY": "busy_cycles",
+    "LAYER_PRODUCTS": "products_done",
+    "LAYER_ISOLATED": "products_isolated",
+    "LAYER_SKIPPED": "products_skipped",
+}
+"""And the field of `Work` that each counts."""
 
 
 @dataclass
 class _Batch:
-    """A batch between START and DONE."""
+    """A batch between START and DONE; without a network there is none in the memories."""
 
-    loaded: LoadedNetwork
+    loaded: LoadedNetwork | BadDescriptorError
     n_images: int
     passes: int
+    input_bytes: int
     started_ns: int
-    received: bytearray = field(default_factory=bytearray)
     output: bytes = b""
     input_end_ns: int | None = None
     end_ns: int | None = None
     stall_in: int = 0
     stall_out: int = 0
 
-    @property
-    def input_bytes(self) -> int:
-        return self.n_images * self.loaded.input.n_bytes
+
+@dataclass
+class _Load:
+    """A load between STREAM_SELECT and its last beat."""
+
+    kind: int
+    n_bytes: int
+    packet: bytes = b""
+    end_ns: int | None = None
 
 
 class Accelerator:
@@ -105,12 +116,12 @@ class Accelerator:
             raise DeviceError(f"register {register.name} cannot be read")
         self._settle()
         name, counter = register.name, register.name[:-3]
-        if counter in COUNTERS and name.endswith("_LO"):
-            value = self._counters[counter]
+        if name.endswith("_LO"):
+            value = self._counter(counter)
             self._latched[counter] = value >> 32 & 0xFFFF_FFFF
             return value & 0xFFFF_FFFF
-        if counter in COUNTERS and name.endswith("_HI"):
-            return self._latched[counter]
+        if name.endswith("_HI"):
+            return self._latched.get(counter, 0)
         if name == "STATUS":
             return self._status()
         special = {"BUILD": self._build_id, "CTRL": 0, "ERROR_INFO": self._error_info}
@@ -130,30 +141,41 @@ class Accelerator:
         self._settle()
         if register.name == "CTRL":
             self._command(register, value)
-            return
-        self._values[register.name] = value
-        if register.name == "STREAM_SELECT" and (kind := self._select) != IMAGES:
-            self._memories[kind] = b""  # a new load begins
-            self._loaded.discard(kind)
-            self._check_loaded(kind)
+        elif register.name in GUARDED and self._busy:
+            self._fail(BUSY, offset)
+        else:
+            self._values[register.name] = value
+            if register.name == "STREAM_SELECT" and self._select != IMAGES:
+                self._begin_load(self._select, self._values["LOAD_BYTES"])
 
     # ---- the streams
 
     def offer(self, packet: bytes) -> int | None:
         """Take a packet, see `bacmac.host.device.dma.Streams`."""
         self._settle()
-        batch, images = self._batch, self._select == IMAGES
-        waits_for_start = batch is None or batch.input_end_ns is not None
-        if self._error_code or (waits_for_start if images else batch is not None):
-            return None
-        beats = len(packet) // self._manifest.beat_bytes
-        end_ns = self._timeline.add(self._timeline.next_ns(), Work(cycles=beats), len(packet))
-        if len(packet) % self._manifest.beat_bytes:
-            self._fail(BAD_LENGTH, len(packet))
-        elif images and batch is not None:
-            self._take_images(batch, packet, end_ns)
+        if self._error_code:
+            return self._timeline.now_ns()  # swallowed
+        load, batch = self._load, self._batch
+        if load is not None and load.end_ns is None:
+            announced = load.n_bytes
+        elif batch is not None and batch.input_end_ns is None:
+            announced = batch.input_bytes
         else:
-            self._take_memory(self._select, packet)
+            return None
+        beat_bytes = self._manifest.beat_bytes
+        taken = min(len(packet), announced)
+        work = Work(cycles=-(-taken // beat_bytes))
+        end_ns = self._timeline.add(self._timeline.next_ns(), work, taken)
+        if len(packet) > announced:
+            self._fail(OVERRUN, announced)
+        elif len(packet) % beat_bytes:
+            self._fail(BAD_BEAT, len(packet))
+        elif len(packet) < announced:
+            self._fail(UNDERRUN, len(packet))
+        elif load is not None:
+            load.packet, load.end_ns = packet, end_ns
+        elif batch is not None:
+            self._take_images(batch, packet, end_ns)
         return end_ns
 
     def collect(self, posted_ns: int) -> tuple[bytes, int] | None:
@@ -161,7 +183,9 @@ class Accelerator:
         batch = self._batch
         if batch is None or batch.input_end_ns is None or batch.end_ns is not None:
             return None
-        work = batch.loaded.work.times(batch.n_images * batch.passes)
+        assert not isinstance(batch.loaded, BadDescriptorError)
+        work = total(batch.loaded.layers).times(batch.n_images * batch.passes)
+        work += Work(cycles=BATCH + batch.n_images * OUTPUT)
         worked_ns = self._timeline.add(batch.input_end_ns, work, 0)
         start_ns = max(worked_ns, posted_ns)
         batch.stall_out = self._timeline.cycles(start_ns - worked_ns)
@@ -175,12 +199,13 @@ class Accelerator:
         self._values = {register.name: register.reset for register in self._map.registers}
         self._memories: dict[int, bytes] = dict.fromkeys(LOADED_FLAG, b"")
         self._loaded: set[int] = set()
-        self._needs: dict[int, int] = {}
+        self._load: _Load | None = None
         self._error_code = self._error_info = 0
         self._done = False
         self._batch: _Batch | None = None
         self._counters = dict.fromkeys(COUNTERS, 0)
-        self._latched = dict.fromkeys(COUNTERS, 0)
+        self._layer_works: tuple[Work, ...] = ()
+        self._latched: dict[str, int] = {}
         self._timeline.stop()
 
     def _register(self, offset: int) -> Register:
@@ -194,9 +219,22 @@ class Accelerator:
         select = self._map.register("STREAM_SELECT").field("SELECT")
         return (self._values["STREAM_SELECT"] & select.mask) >> select.lsb
 
+    @property
+    def _busy(self) -> bool:
+        running = self._load is not None or self._batch is not None
+        return running and not self._error_code
+
+    def _counter(self, name: str) -> int:
+        if name in COUNTERS:
+            return self._counters[name]
+        layer = self._values["LAYER_SELECT"]
+        if layer >= len(self._layer_works):
+            return 0
+        count: int = getattr(self._layer_works[layer], LAYER_COUNTERS[name])
+        return count
+
     def _status(self) -> int:
-        failed = self._error_code != 0
-        busy = self._batch is not None and not failed
+        failed, busy = self._error_code != 0, self._busy
         values = {
             "IDLE": not busy and not failed,
             "BUSY": busy,
@@ -212,119 +250,119 @@ class Accelerator:
         if value & register.field("SOFT_RESET").mask:
             self._reset()
             return
+        start = bool(value & register.field("START").mask)
+        if start and self._busy:
+            self._fail(BUSY, register.offset)
+            return
         if value & register.field("CLEAR_COUNTERS").mask:
             self._counters = dict.fromkeys(COUNTERS, 0)
-        if value & register.field("START").mask and self._batch is None and not self._error_code:
+        if start and not self._error_code:
             self._start()
+
+    def _begin_load(self, kind: int, n_bytes: int) -> None:
+        if self._error_code:
+            return
+        self._loaded -= set(LOADED_FLAG) if kind == PROGRAM else {kind}
+        buffers = self._manifest.buffers
+        capacity = {
+            PROGRAM: buffers.program_bytes,
+            WEIGHTS: buffers.weight_bytes,
+            CONSTANTS: buffers.constant_bytes,
+        }[kind]
+        if kind != PROGRAM and PROGRAM not in self._loaded:
+            self._fail(NOT_LOADED, PROGRAM)
+        elif n_bytes % self._manifest.beat_bytes:
+            self._fail(BAD_BEAT, n_bytes)
+        elif n_bytes > capacity:
+            self._fail(OVERRUN, n_bytes)
+        elif n_bytes == 0:
+            self._memories[kind] = b""
+            self._loaded.add(kind)
+        else:
+            self._load = _Load(kind, n_bytes)
 
     def _start(self) -> None:
         self._done = False
+        self._layer_works = ()
         missing = sorted(set(LOADED_FLAG) - self._loaded)
-        n_images, passes = self._values["N_IMAGES"], self._values["REPEAT"]
+        names = ("N_IMAGES", "REPEAT", "N_DESCRIPTORS")
+        n_images, passes, n_descriptors = (self._values[name] for name in names)
+        buffers, beat_bytes = self._manifest.buffers, self._manifest.beat_bytes
         if missing:
             self._fail(NOT_LOADED, missing[0])
             return
-        if n_images == 0 or passes == 0:
+        if 0 in (n_images, passes, n_descriptors):
             self._fail(UNDERRUN, 0)
+            return
+        if n_descriptors > buffers.max_descriptors:
+            self._fail(BAD_DESCRIPTOR, buffers.max_descriptors)
             return
         memories = Memories(
             self._memories[PROGRAM],
             self._memories[WEIGHTS],
             self._memories[CONSTANTS],
+            n_descriptors,
+            buffers.activation_bytes,
             self._manifest.geometry,
             self._manifest.scheme,
-            self._manifest.beat_bytes,
         )
         try:
-            loaded = load_array(memories, self._word)
+            first = probe(memories)
         except BadDescriptorError as error:
             self._fail(BAD_DESCRIPTOR, error.index)
             return
-        held_bytes = loaded.image_address + n_images * loaded.input.n_bytes
-        if held_bytes > self._manifest.buffers.activation_bytes:
-            self._fail(OVERRUN, held_bytes)
+        input_bytes = n_images * -(-first.input_bytes // beat_bytes) * beat_bytes
+        if first.input_address + input_bytes > buffers.activation_bytes:
+            self._fail(OVERRUN, first.input_address + input_bytes)
             return
-        self._batch = _Batch(loaded, n_images, passes, self._timeline.now_ns())
+        try:
+            loaded: LoadedNetwork | BadDescriptorError = load_array(memories, self._word)
+        except BadDescriptorError as error:
+            loaded = error
+        self._batch = _Batch(loaded, n_images, passes, input_bytes, self._timeline.now_ns())
 
     def _take_images(self, batch: _Batch, packet: bytes, end_ns: int) -> None:
-        batch.received += packet
-        if len(batch.received) > batch.input_bytes:
-            self._fail(BAD_LENGTH, len(batch.received))
-        elif len(batch.received) == batch.input_bytes:
-            output = run_bytes(batch.loaded, batch.received, batch.n_images)
-            batch.output = self._spoil(output) if self._spoil else output
-            batch.input_end_ns = end_ns
-            waited = self._timeline.cycles(end_ns - batch.started_ns)
-            batch.stall_in = max(waited - batch.input_bytes // self._manifest.beat_bytes, 0)
-
-    def _take_memory(self, kind: int, packet: bytes) -> None:
-        """Append a packet to a memory, and see whether it is complete."""
-        self._memories[kind] += packet
-        size = len(self._memories[kind])
-        if kind != PROGRAM and PROGRAM not in self._loaded:
-            self._fail(NOT_LOADED, PROGRAM)
-        elif size > self._capacity(kind):
-            self._fail(OVERRUN, size)
-        elif size > self._need(kind):
-            self._fail(BAD_LENGTH, size)
-        else:
-            self._check_loaded(kind)
-
-    def _capacity(self, kind: int) -> int:
-        buffers = self._manifest.buffers
-        if kind == PROGRAM:
-            return buffers.max_descriptors * DESCRIPTOR_BYTES
-        return buffers.weight_bytes if kind == WEIGHTS else buffers.constant_bytes
-
-    def _need(self, kind: int) -> int:
-        if kind == PROGRAM:
-            return self._values["N_DESCRIPTORS"] * DESCRIPTOR_BYTES
-        return self._needs[kind]
-
-    def _check_loaded(self, kind: int) -> None:
-        """Mark a memory as loaded when it holds what is needed."""
-        if kind != PROGRAM and PROGRAM not in self._loaded:
+        if isinstance(batch.loaded, BadDescriptorError):
+            self._fail(BAD_DESCRIPTOR, batch.loaded.index)
             return
-        if len(self._memories[kind]) != self._need(kind):
-            return
-        if kind == PROGRAM:
-            self._loaded.clear()  # weights of another program are not this one's
-            if not self._memories[PROGRAM]:
-                return
-            try:
-                descriptors = read_descriptors(self._memories[PROGRAM])
-            except BadDescriptorError as error:
-                self._fail(BAD_DESCRIPTOR, error.index)
-                return
-            beat_bytes = self._manifest.beat_bytes
-            self._needs = {
-                WEIGHTS: weight_end(descriptors, beat_bytes),
-                CONSTANTS: constant_end(descriptors, self._manifest.geometry, beat_bytes),
-            }
-            # a program of pools alone needs no weights
-            self._loaded = {other for other, need in self._needs.items() if need == 0}
-        self._loaded.add(kind)
+        output = run_bytes(batch.loaded, packet, batch.n_images)
+        batch.output = self._spoil(output) if self._spoil else output
+        batch.input_end_ns = end_ns
+        waited = self._timeline.cycles(end_ns - batch.started_ns)
+        batch.stall_in = max(waited - batch.input_bytes // self._manifest.beat_bytes, 0)
 
     def _fail(self, code: int, info: int) -> None:
         self._error_code, self._error_info = code, info & 0xFFFF_FFFF
+        self._load = self._batch = None
 
     def _settle(self) -> None:
-        """End the batch whose time has come, and count it."""
-        batch = self._batch
-        if batch is None or batch.end_ns is None or self._timeline.now_ns() < batch.end_ns:
+        """End the load or the batch whose time has come, and count it."""
+        now = self._timeline.now_ns()
+        load, batch = self._load, self._batch
+        if load is not None and load.end_ns is not None and now >= load.end_ns:
+            self._memories[load.kind] = load.packet
+            self._loaded.add(load.kind)
+            self._load = None
+        if batch is None or batch.end_ns is None or now < batch.end_ns:
             return
         loaded, passed = batch.loaded, batch.n_images * batch.passes
-        io_beats = loaded.io_bytes // self._manifest.beat_bytes
-        work = batch_work(loaded.work, batch.n_images, batch.passes, io_beats)
+        assert not isinstance(loaded, BadDescriptorError)
+        beats = (
+            loaded.input.n_bytes // self._manifest.beat_bytes,
+            loaded.output.n_bytes // self._manifest.beat_bytes,
+        )
+        work = batch_work(total(loaded.layers), batch.n_images, batch.passes, *beats)
         counted = (
             work.cycles + batch.stall_in + batch.stall_out,
-            loaded.work.cycles * passed,
+            work.busy_cycles,
             batch.stall_in,
             batch.stall_out,
             work.products_done,
+            work.products_isolated,
             work.products_skipped,
             passed,
         )
         for name, value in zip(COUNTERS, counted, strict=True):
             self._counters[name] += value
+        self._layer_works = tuple(layer.times(passed) for layer in loaded.layers)
         self._batch, self._done = None, True

@@ -14,8 +14,10 @@ class Activity:
     Attributes:
         start_ns, end_ns: on the board's monotonic clock.
         cycles: accelerator clock cycles.
+        busy_cycles: those in which a pixel goes into the array.
         products_done: weight slots executed with a weight that is not zero.
-        products_skipped: weight slots whose weight is zero (operands held still).
+        products_isolated: other slots of executed groups (operands held still).
+        products_skipped: slots of groups that are not executed: they take no cycle.
         weight_bytes: bytes read from the weight memory.
         activation_bytes: bytes read from and written to the activation memories.
         dma_bytes: bytes moved over AXI4-Stream, both directions.
@@ -24,7 +26,9 @@ class Activity:
     start_ns: int
     end_ns: int
     cycles: int
+    busy_cycles: int
     products_done: int
+    products_isolated: int
     products_skipped: int
     weight_bytes: int
     activation_bytes: int

@@ -13,11 +13,10 @@ from bacmac.host.arith.bounds import prove_no_overflow
 from bacmac.host.arith.engine import Engine
 from bacmac.host.arith.network import IntegerNetwork
 from bacmac.host.arith.reference import Codes, Outputs, run_reference
-from bacmac.host.arith.schemes import SCHEMES
-from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
-from bacmac.host.compile.loader import BadDescriptorError, Memories, load_network, read_descriptors
+from bacmac.host.compile.checks import Memories
+from bacmac.host.compile.loader import BadDescriptorError, load_program
 from bacmac.host.compile.program import Tensor, stream_tensors
-from bacmac.host.compile.work import Work, network_work, total
+from bacmac.host.compile.work import Work, layer_work
 from bacmac.host.errors import CompileError
 
 Run = Callable[[Codes], Outputs]
@@ -47,7 +46,7 @@ class LoadedNetwork:
         input, output: the tensors on the stream.
         input_range: smallest and largest input value.
         image_address: where image 0 of a batch lies in the activation memory.
-        work: of one pass over one image, streams apart.
+        layers: work of each layer for one image.
     """
 
     run: Run
@@ -55,12 +54,7 @@ class LoadedNetwork:
     output: Tensor
     input_range: tuple[int, int]
     image_address: int
-    work: Work
-
-    @property
-    def io_bytes(self) -> int:
-        """Stream bytes of one image, in and out."""
-        return self.input.n_bytes + self.output.n_bytes
+    layers: tuple[Work, ...]
 
 
 @lru_cache(maxsize=8)  # by content: two models that take turns are decoded once each
@@ -70,20 +64,22 @@ def load_array(memories: Memories, word: str) -> LoadedNetwork:
     Raises:
         BadDescriptorError: they hold no network, or one whose accumulators may overflow.
     """
-    network = load_network(memories)
+    loaded = load_program(memories)
+    network = loaded.network
     try:
         prove_no_overflow(network)
     except CompileError as error:  # what no compiler of ours has written
         raise BadDescriptorError(0, str(error)) from error
-    source, output = stream_tensors(network, memories.beat_bytes)
-    bits = SCHEMES[memories.scheme].bits
+    works = (
+        layer_work(op, groups, shape, memories.geometry, memories.scheme)
+        for op, groups, shape in zip(network.ops, loaded.groups, network.shapes[1:], strict=True)
+    )
     return LoadedNetwork(
         COMPUTE[word](network),
-        source,
-        output,
+        *stream_tensors(network, memories.geometry.inputs),
         network.ranges[0],
-        read_descriptors(memories.program[:DESCRIPTOR_BYTES])[0].input_address,
-        total(network_work(network, memories.geometry, bits, memories.beat_bytes)),
+        loaded.image_address,
+        tuple(works),
     )
 
 

@@ -33,6 +33,17 @@ MAX_POLL_NS = 100_000_000
 IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
 """Values of STREAM_SELECT."""
 
+ERRORS = {
+    0: "no error",
+    1: "bad descriptor",
+    2: "overrun",
+    3: "underrun",
+    4: "not loaded",
+    5: "bad beat",
+    6: "busy",
+}
+"""What STATUS.ERROR_CODE means; ERROR_INFO has the number that belongs to it."""
+
 _DRIVEN: WeakSet[Board] = WeakSet()
 """Boards with an open driver: two would run each other's programs."""
 
@@ -45,7 +56,9 @@ class DeviceBatch:
         outputs: (n, C, H, W).
         cycles: from START to DONE without the cycles spent waiting for the host's streams, so
             the number is the same on every host.
-        products_done, products_skipped: weight slots.
+        busy_cycles: those in which a pixel went into the array.
+        products_done, products_isolated, products_skipped: weight slots, see
+            `bacmac.host.compile.work`.
         images: passes times images.
         start_ns: just before START, on the board's clock.
         end_ns: when the last output beat was in: START and the accelerator's own cycles, and not
@@ -54,7 +67,9 @@ class DeviceBatch:
 
     outputs: Outputs
     cycles: int
+    busy_cycles: int
     products_done: int
+    products_isolated: int
     products_skipped: int
     images: int
     start_ns: int
@@ -62,10 +77,32 @@ class DeviceBatch:
 
 
 @dataclass(frozen=True)
-class _Slot:
-    """Buffers of one batch in flight: whole DMA transfers in, one out."""
+class LayerCounters:
+    """One layer's counters over a batch, all passes.
 
-    inputs: tuple[Buffer, ...]
+    Attributes:
+        name: the layer's.
+        images: passes times images.
+        cycles: from the layer's start to its end.
+        busy_cycles, products_done, products_isolated, products_skipped: as in `DeviceBatch`.
+        utilisation: products done as a share of what the array could do in these cycles.
+    """
+
+    name: str
+    images: int
+    cycles: int
+    busy_cycles: int
+    products_done: int
+    products_isolated: int
+    products_skipped: int
+    utilisation: float
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Buffers of one batch in flight: one DMA transfer in, one out."""
+
+    input: Buffer
     output: Buffer
 
 
@@ -96,6 +133,7 @@ class Driver:
         self._slots: tuple[_Slot, ...] = ()
         self._open = self._loaded = False
         self._flight: _Flight | None = None
+        self._images_counted = 0
 
     # ---- open, load, close
 
@@ -137,6 +175,7 @@ class Driver:
         """Bring accelerator and DMA back to the state after configuration, from any state."""
         self._flight = None
         self._loaded = False
+        self._images_counted = 0
         self._board.reset_dma()
         self._registers.command("SOFT_RESET")
 
@@ -182,6 +221,31 @@ class Driver:
             if self._flight is not None:
                 self.reset()
 
+    def layer_counters(self) -> tuple[LayerCounters, ...]:
+        """Counters of each layer over the last batch that ended, as long as no other runs.
+
+        Raises:
+            DeviceError: a batch runs, or none has ended since the device was reset.
+        """
+        self._check_free()
+        if not self._images_counted:
+            raise DeviceError("no batch has ended: there are no counters of its layers")
+        slots = self._overlay.manifest.geometry.inputs * self._overlay.manifest.geometry.outputs
+        found = []
+        for number, layer in enumerate(self._program.layers):
+            self._registers.write("LAYER_SELECT", number)
+            cycles, busy, done, isolated, skipped = (
+                self._registers.counter(f"LAYER_{name}")
+                for name in ("CYCLES", "BUSY", "PRODUCTS", "ISOLATED", "SKIPPED")
+            )
+            share = done / (slots * max(cycles, 1))
+            found.append(
+                LayerCounters(
+                    layer.name, self._images_counted, cycles, busy, done, isolated, skipped, share
+                )
+            )
+        return tuple(found)
+
     # ---- inside
 
     def _check_free(self) -> None:
@@ -189,22 +253,14 @@ class Driver:
             raise DeviceError("a batch of another stream still runs: end that stream first")
 
     def _allocate_slot(self) -> _Slot:
-        total = self._batch_size * self._program.input.n_bytes
-        chunk = self._chunk_bytes
-        sizes = [min(chunk, total - start) for start in range(0, total, chunk)]
-        inputs = tuple(self._allocate(size) for size in sizes)
-        return _Slot(inputs, self._allocate(self._batch_size * self._program.output.n_bytes))
+        program, size = self._program, self._batch_size
+        inputs = self._allocate(size * program.input.n_bytes)
+        return _Slot(inputs, self._allocate(size * program.output.n_bytes))
 
     def _allocate(self, n_bytes: int) -> Buffer:
         buffer = self._board.allocate(n_bytes)
         self._buffers.append(buffer)
         return buffer
-
-    @property
-    def _chunk_bytes(self) -> int:
-        """The longest transfer, in whole beats."""
-        manifest = self._overlay.manifest
-        return manifest.max_transfer_bytes // manifest.beat_bytes * manifest.beat_bytes
 
     def _load(self) -> None:
         program = self._program
@@ -214,6 +270,7 @@ class Driver:
             (WEIGHTS, "WEIGHTS", program.weight_image),
             (CONSTANTS, "CONSTANTS", program.constant_image),
         ):
+            self._registers.write("LOAD_BYTES", len(image))
             self._registers.write("STREAM_SELECT", select)
             if image:
                 self._send_image(image)
@@ -222,15 +279,12 @@ class Driver:
         self._loaded = True
 
     def _send_image(self, image: bytes) -> None:
-        chunk = min(self._chunk_bytes, len(image))
-        buffer = self._allocate(chunk)
+        buffer = self._allocate(len(image))
         try:
-            for start in range(0, len(image), chunk):
-                part = np.frombuffer(image[start : start + chunk], np.uint8)
-                buffer.array[: len(part)] = part
-                buffer.flush()
-                self._board.start_send(buffer, len(part))
-                self._wait_sent()
+            buffer.array[:] = np.frombuffer(image, np.uint8)
+            buffer.flush()
+            self._board.start_send(buffer, len(image))
+            self._wait(lambda: self._board.send_state().idle, 0, "a transfer to the device hangs")
         except BaseException:
             self.reset()  # before the buffer goes: a DMA may still read it
             raise
@@ -242,16 +296,9 @@ class Driver:
         """Lay images into a slot's input buffers."""
         if not 0 < len(codes) <= self._batch_size:
             raise ValueError(f"a batch of {len(codes)} images; 1 to {self._batch_size} fit")
-        rows = np.empty((len(codes), self._program.input.n_bytes), np.uint8)
-        self._program.input.pack(codes, rows)
-        flat, start = rows.reshape(-1), 0
-        for buffer in slot.inputs:
-            part = flat[start : start + len(buffer.array)]
-            if not len(part):
-                return
-            buffer.array[: len(part)] = part
-            buffer.flush()
-            start += len(part)
+        rows = slot.input.array[: len(codes) * self._program.input.n_bytes]
+        self._program.input.pack(codes, rows.reshape(len(codes), -1))
+        slot.input.flush()
 
     def _start(self, slot: _Slot, n_images: int, passes: int) -> None:
         if not self._loaded:
@@ -262,14 +309,7 @@ class Driver:
         self._flight = _Flight(slot, n_images, passes, self._board.clock.now_ns())
         self._board.start_receive(slot.output, n_images * self._program.output.n_bytes)
         self._registers.command("START", "CLEAR_COUNTERS")
-        left = n_images * self._program.input.n_bytes
-        for buffer in slot.inputs:
-            n_bytes = min(left, len(buffer.array))
-            self._board.start_send(buffer, n_bytes)
-            left -= n_bytes
-            if not left:
-                return
-            self._wait_sent()
+        self._board.start_send(slot.input, n_images * self._program.input.n_bytes)
 
     def _finish(self) -> DeviceBatch:
         flight = self._flight
@@ -295,17 +335,16 @@ class Driver:
         batch = DeviceBatch(
             program.output.unpack(data.reshape(flight.n_images, -1)),
             cycles - counter("STALL_IN_CYCLES") - counter("STALL_OUT_CYCLES"),
+            counter("BUSY_CYCLES"),
             counter("PRODUCTS"),
+            counter("ISOLATED"),
             counter("SKIPPED"),
             counter("IMAGES"),
             flight.start_ns,
             min(flight.start_ns + ran_ns, seen_ns),
         )
-        self._flight = None
+        self._flight, self._images_counted = None, batch.images
         return batch
-
-    def _wait_sent(self) -> None:
-        self._wait(lambda: self._board.send_state().idle, 0, "a transfer to the device hangs")
 
     def _receive_idle(self) -> bool:
         return self._board.receive_state().idle
@@ -355,8 +394,9 @@ class Driver:
 
     def state(self) -> str:
         """STATUS decoded, and what else tells what the device is doing, in one line."""
+        status = self._registers.value("STATUS", "ERROR_CODE")
         return (
-            f"{self._registers.describe('STATUS')}, "
+            f"{self._registers.describe('STATUS')} ({ERRORS.get(status, 'unknown error')}), "
             f"ERROR_INFO {self._registers.read('ERROR_INFO')}, "
             f"STREAM_SELECT {self._registers.read('STREAM_SELECT')}, "
             f"send {'idle' if self._board.send_state().idle else 'busy'}, "

@@ -22,7 +22,12 @@ class NamedRegisters:
 
     def flag(self, register: str, field: str) -> bool:
         """Whether a field is not 0."""
-        return bool(self.read(register) & self._table.register(register).field(field).mask)
+        return self.value(register, field) != 0
+
+    def value(self, register: str, field: str) -> int:
+        """A field of a register."""
+        place = self._table.register(register).field(field)
+        return (self.read(register) & place.mask) >> place.lsb
 
     def command(self, *fields: str) -> None:
         """Write these bits of CTRL at one time."""

@@ -79,7 +79,7 @@ def first_difference(
     Raises:
         BacmacError: what a session raises.
     """
-    counters = [Counters(0, 0, 0, 0), Counters(0, 0, 0, 0)]
+    counters = [Counters(), Counters()]
     found: Difference | None = None
     n_images = n_different = 0
     with (

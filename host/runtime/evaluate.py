@@ -67,7 +67,7 @@ def evaluate(session: Session, image_set: ImageSet, progress: Progress | None = 
     Raises:
         DeviceError: the device failed; DeviceTimeoutError: it did not answer in time.
     """
-    counters, busy_ns = Counters(0, 0, 0, 0), 0
+    counters, busy_ns = Counters(), 0
     blocks: list[npt.NDArray[np.float64]] = []
     for result in session.stream(image_set.images):
         blocks.append(output_values(session.model, result.outputs))

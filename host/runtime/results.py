@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,27 @@ from bacmac.host.device.board import Provenance
 class Counters:
     """The accelerator's own work counters over a window.
 
-    `products_done + products_skipped` is the number of weight slots: every weight of every
-    convolution times its output pixels (padding counts), so it does not depend on the data.
+    Weight slots are those of the array, outputs x inputs for every group and output pixel
+    (padding and edges count), so no count depends on the data.
+
+    Attributes:
+        cycles: without those spent waiting for the host's streams.
+        busy_cycles: those in which a pixel went into the array.
+        products_done: slots with a weight that is not zero.
+        products_isolated: other slots of the groups that were executed: operands held still.
+        products_skipped: slots of groups that hold only zeros: they take no cycle.
+        images: finished, every pass counted.
     """
 
-    cycles: int
-    products_done: int
-    products_skipped: int
-    images: int
+    cycles: int = 0
+    busy_cycles: int = 0
+    products_done: int = 0
+    products_isolated: int = 0
+    products_skipped: int = 0
+    images: int = 0
 
     def __add__(self, other: Counters) -> Counters:
-        return Counters(
-            self.cycles + other.cycles,
-            self.products_done + other.products_done,
-            self.products_skipped + other.products_skipped,
-            self.images + other.images,
-        )
+        return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True)

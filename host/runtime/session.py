@@ -16,7 +16,7 @@ import numpy.typing as npt
 from bacmac.host.arith.reference import Outputs
 from bacmac.host.compile.compiler import compile_model
 from bacmac.host.device.board import Board
-from bacmac.host.device.driver import DeviceBatch, Driver
+from bacmac.host.device.driver import DeviceBatch, Driver, LayerCounters
 from bacmac.host.errors import CompileError, DeviceError, MismatchError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.inputs import Codes, Images, input_codes
@@ -122,6 +122,14 @@ class Session:
             raise MismatchError("images", "passes", found=str(n_passes), expected="1 to 2**32 - 1")
         return self._result(self._open().repeat(self._codes(images), n_passes), 0)
 
+    def layer_counters(self) -> tuple[LayerCounters, ...]:
+        """What each layer did in the last batch, by the device's own counters.
+
+        Raises:
+            DeviceError: the session is closed, a stream is not at its end, or nothing has run.
+        """
+        return self._open().layer_counters()
+
     def _open(self) -> Driver:
         if self._driver is None:
             raise DeviceError("the session is not open: use it in a `with` statement")
@@ -158,7 +166,14 @@ class Session:
         return BatchResult(
             first,
             batch.outputs,
-            Counters(batch.cycles, batch.products_done, batch.products_skipped, batch.images),
+            Counters(
+                batch.cycles,
+                batch.busy_cycles,
+                batch.products_done,
+                batch.products_isolated,
+                batch.products_skipped,
+                batch.images,
+            ),
             Window(batch.start_ns, batch.end_ns),
             self.board.provenance,
         )

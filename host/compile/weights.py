@@ -178,7 +178,7 @@ def encode_constants(
         own["multiplier"], own["shift"] = how.multiplier, how.shift
         if how.residual_multiplier is not None:
             own["residual_multiplier"] = how.residual_multiplier
-    elif isinstance(op, PoolOp):
+    else:  # a maximum, or int32 outputs: the value as it is
         own["multiplier"] = 1
     return records.tobytes()
 

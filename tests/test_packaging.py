@@ -25,6 +25,8 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("cli", "host", "overlays", "power")
+HARDWARE = "bacmac.hw_src"
+"""A package of data: what the rtl device and the estimates are built from."""
 LEFT_OUT = shutil.ignore_patterns(
     ".git", ".venv*", ".links", "build", "dist", "*.egg-info", ".*_cache", ".hypothesis",
     "__pycache__", ".coverage*", "demo-output", ".*.part",
@@ -65,7 +67,7 @@ def test_the_table_of_packages_is_what_is_on_disk() -> None:
         for path in (ROOT / room).rglob("__init__.py")
     }
 
-    assert sorted(project()["tool"]["setuptools"]["packages"]) == sorted(on_disk)
+    assert sorted(project()["tool"]["setuptools"]["packages"]) == sorted({*on_disk, HARDWARE})
 
 
 def test_every_module_lies_in_a_listed_package() -> None:
@@ -75,7 +77,7 @@ def test_every_module_lies_in_a_listed_package() -> None:
                 assert (path.parent / "__init__.py").is_file(), path
 
 
-def test_the_wheel_holds_the_four_rooms_and_nothing_else(
+def test_the_wheel_holds_the_four_rooms_the_hardware_and_nothing_else(
     tree: Path, distributions: tuple[Path, Path]
 ) -> None:
     with zipfile.ZipFile(distributions[1]) as wheel:
@@ -87,15 +89,21 @@ def test_the_wheel_holds_the_four_rooms_and_nothing_else(
         for path in (tree / room).rglob("*")
         if path.is_file() and not (path.parent.name == "example" and path.suffix == ".py")
     }
+    hardware = {
+        f"bacmac/{path.relative_to(tree).as_posix()}"
+        for path in (tree / "hw_src").rglob("*")
+        if path.suffix in {".sv", ".svh", ".v", ".cpp"}
+    }
     assert {name.split("/")[0] for name in names} == {"bacmac"}
-    assert {name.split("/")[1] for name in names} == set(ROOMS)
-    assert names == wanted
+    assert {name.split("/")[1] for name in names} == {*ROOMS, "hw_src"}
+    assert names == wanted | hardware
+    assert "bacmac/hw_src/rtl/bacmac_top.sv" in names
     for room in ROOMS:
         assert f"bacmac/{room}/py.typed" in names
     assert {
         f"bacmac/overlays/manifests/{name}.toml" for name in ("bac-pot4", "mac-uniform8")
     } < names
-    assert "bacmac/overlays/regmaps/accelerator-v1.toml" in names
+    assert "bacmac/overlays/regmaps/accelerator-v2.toml" in names
 
 
 def test_the_wheel_states_licence_command_and_the_light_core(
@@ -135,7 +143,7 @@ def test_the_wheel_runs_from_a_folder_of_its_own(
     )
 
     assert str(tmp_path / "site") in done.stdout
-    assert "bac-pot4 mac-uniform4 mac-uniform8" in done.stdout
+    assert "bac-pot4 bac-pot4e4 mac-uniform4 mac-uniform8" in done.stdout
 
 
 def test_the_sdist_also_holds_hardware_sources_tests_and_pages(

@@ -2,7 +2,7 @@
 //
 // Reads are issued while less than DEPTH words are under way or stored, so that the memory's two
 // cycles are hidden: from the first to the last beat of an image a beat is offered in every cycle,
-// whatever the other side does. The first is offered 3 cycles after the cycle of `begins`, `done`
+// whatever the other side does. The first is offered 4 cycles after the cycle of `begins`, `done`
 // comes in the cycle after the last is taken. tvalid comes from registers and does not depend on
 // tready; an offered beat stays until it is taken, also after `stop`, which lets no further one out.
 module bacmac_sender #(

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import cocotb
-from bacmac.host.manifest.registers import Register
-from bacmac.overlays.registry import parse_register_map
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
+
+from bacmac.host.manifest.registers import Register
+from bacmac.overlays.registry import parse_register_map
 
 TABLE = Path(os.environ["BACMAC_REGISTER_TABLE"])
 MAP = parse_register_map(TABLE, TABLE.read_text())

@@ -146,4 +146,11 @@ class Program:
 
     def batch_work(self, n_images: int, passes: int = 1) -> Work:
         """What the device's counters must say of a batch, to the last cycle."""
-        return batch_work(self.image_work, n_images, passes, self.input_beats, self.output_beats)
+        return batch_work(
+            self.image_work,
+            n_images,
+            passes,
+            input_beats=self.input_beats,
+            output_beats=self.output_beats,
+            geometry=self.overlay.manifest.geometry,
+        )

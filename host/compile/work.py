@@ -8,10 +8,10 @@ One layer, one image, with P output pixels in tiles of T, and a group list whose
 entries. W is the cycles in which the words of a group are read (0 for a pool and for an empty
 block), `step` the cycles of a pixel in the write-back:
 
-    issued    A(0)     = HEAD + max(1, W(0))
+    issued    A(0)     = HEAD + max(1, W(0))           HEAD = HEAD_CYCLES + 64 / inputs
               A(k + 1) = max(A(k) + max(t, W(k + 1)), buffer(b) at the first of block b)
     written   S(b)     = max(A(last of b) + t + ACCUMULATE, S(b - 1) + step t(b - 1))
-              buffer(b + 2) = S(b) + step t(b)
+              buffer(b + 2) = S(b) + max(step (t(b) - 1) - EARLY, RELEASE)
     layer              = S(last) + step t(last) + DRAIN
 
     busy cycles       = entries that are not empty x P: a pixel goes into the array
@@ -27,6 +27,7 @@ A pool is busy and has no products.
 A batch of n images, r passes, i and o the beats of an image in and out:
 
     cycles = BATCH + n i + r n (sum over layers) + n (OUTPUT + o)
+    BATCH  = BATCH_CYCLES + 64 / inputs
 
 Cycles in which the accelerator waits for the host's streams come on top and are counted apart.
 """
@@ -40,11 +41,14 @@ import numpy as np
 
 from bacmac.host.arith.network import ConvOp, Op, Shape
 from bacmac.host.compile.array_codes import group_bytes
+from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
 from bacmac.host.compile.weights import LayerGroups
 from bacmac.host.manifest.overlay import Geometry
 
-HEAD, ACCUMULATE, DRAIN, BATCH, OUTPUT = 32, 8, 14, 8, 3
-"""Latencies of the hardware in cycles, see docs/accelerator.md."""
+HEAD_CYCLES, ACCUMULATE, EARLY, RELEASE, DRAIN = 34, 11, 6, 2, 15
+"""Latencies of a layer in cycles, see docs/accelerator.md; HEAD also reads the descriptor."""
+BATCH_CYCLES, OUTPUT = 52, 5
+"""Latencies of a batch, which also reads a descriptor, and of each image's output."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +77,17 @@ def total(parts: Iterable[Work]) -> Work:
 
 
 def batch_work(
-    image: Work, n_images: int, passes: int, input_beats: int, output_beats: int
+    image: Work,
+    n_images: int,
+    passes: int,
+    *,
+    input_beats: int,
+    output_beats: int,
+    geometry: Geometry,
 ) -> Work:
     """Work of a batch whose images have so many stream beats."""
-    streams = BATCH + n_images * (input_beats + OUTPUT + output_beats)
+    begin = BATCH_CYCLES + DESCRIPTOR_BYTES // geometry.inputs
+    streams = begin + n_images * (input_beats + OUTPUT + output_beats)
     return image.times(n_images * passes) + Work(cycles=streams)
 
 
@@ -95,6 +106,7 @@ def layer_work(
         groups.per_block,
         pixels,
         geometry.pixel_tile,
+        head=HEAD_CYCLES + DESCRIPTOR_BYTES // geometry.inputs,
         load_cycles=size // geometry.inputs if convolution else 0,
         step=step,
         residual=residual,
@@ -118,6 +130,7 @@ def layer_cycles(
     pixels: int,
     tile: int,
     *,
+    head: int,
     load_cycles: int,
     step: int,
     residual: bool,
@@ -131,11 +144,12 @@ def layer_cycles(
         per_block: entries of each output block, 0 where it is empty.
         pixels: output pixels.
         tile: pixels of a tile.
+        head: cycles until the first entry is there.
         load_cycles: cycles in which the words of a group are read; 0 for a pool.
         step: cycles of a pixel in the write-back.
         residual: the write-back begins in an even cycle.
     """
-    before, written = HEAD, 0  # the cycle in which the entry before may make way; end of write-back
+    before, written = head, 0  # the cycle in which the entry before may make way; end of write-back
     free = [0, 0]  # when the two sets of accumulators can be used
     length = 0
     for start in range(0, pixels, tile):
@@ -149,5 +163,6 @@ def layer_cycles(
             if residual:
                 begin += begin % 2
             written = begin + step * t
-            before, free = last, [free[1], written]
+            before = last
+            free = [free[1], begin + max(step * (t - 1) - EARLY, RELEASE)]
     return written + DRAIN

@@ -12,11 +12,11 @@ visible when the cycles that the work takes have passed. On the virtual clock th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.loader import BadDescriptorError, probe
-from bacmac.host.compile.work import BATCH, OUTPUT, Work, batch_work, total
+from bacmac.host.compile.work import Work, batch_work, total
 from bacmac.host.device.array import LoadedNetwork, load_array, run_bytes
 from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
@@ -183,13 +183,12 @@ class Accelerator:
         batch = self._batch
         if batch is None or batch.input_end_ns is None or batch.end_ns is not None:
             return None
-        assert not isinstance(batch.loaded, BadDescriptorError)
-        work = total(batch.loaded.layers).times(batch.n_images * batch.passes)
-        work += Work(cycles=BATCH + batch.n_images * OUTPUT)
+        beats = len(batch.output) // self._manifest.beat_bytes
+        work, streamed = self._work(batch), beats + batch.input_bytes // self._manifest.beat_bytes
+        work = replace(work, cycles=work.cycles - streamed)
         worked_ns = self._timeline.add(batch.input_end_ns, work, 0)
         start_ns = max(worked_ns, posted_ns)
         batch.stall_out = self._timeline.cycles(start_ns - worked_ns)
-        beats = len(batch.output) // self._manifest.beat_bytes
         batch.end_ns = self._timeline.add(start_ns, Work(cycles=beats), len(batch.output))
         return batch.output, batch.end_ns
 
@@ -331,6 +330,17 @@ class Accelerator:
         waited = self._timeline.cycles(end_ns - batch.started_ns)
         batch.stall_in = max(waited - batch.input_bytes // self._manifest.beat_bytes, 0)
 
+    def _work(self, batch: _Batch) -> Work:
+        loaded, beat_bytes = _network(batch), self._manifest.beat_bytes
+        return batch_work(
+            total(loaded.layers),
+            batch.n_images,
+            batch.passes,
+            input_beats=loaded.input.n_bytes // beat_bytes,
+            output_beats=loaded.output.n_bytes // beat_bytes,
+            geometry=self._manifest.geometry,
+        )
+
     def _fail(self, code: int, info: int) -> None:
         self._error_code, self._error_info = code, info & 0xFFFF_FFFF
         self._load = self._batch = None
@@ -345,13 +355,7 @@ class Accelerator:
             self._load = None
         if batch is None or batch.end_ns is None or now < batch.end_ns:
             return
-        loaded, passed = batch.loaded, batch.n_images * batch.passes
-        assert not isinstance(loaded, BadDescriptorError)
-        beats = (
-            loaded.input.n_bytes // self._manifest.beat_bytes,
-            loaded.output.n_bytes // self._manifest.beat_bytes,
-        )
-        work = batch_work(total(loaded.layers), batch.n_images, batch.passes, *beats)
+        work, passed = self._work(batch), batch.n_images * batch.passes
         counted = (
             work.cycles + batch.stall_in + batch.stall_out,
             work.busy_cycles,
@@ -364,5 +368,11 @@ class Accelerator:
         )
         for name, value in zip(COUNTERS, counted, strict=True):
             self._counters[name] += value
-        self._layer_works = tuple(layer.times(passed) for layer in loaded.layers)
+        self._layer_works = tuple(layer.times(passed) for layer in _network(batch).layers)
         self._batch, self._done = None, True
+
+
+def _network(batch: _Batch) -> LoadedNetwork:
+    if isinstance(batch.loaded, BadDescriptorError):
+        raise RuntimeError("a batch without a network has run")
+    return batch.loaded

@@ -100,10 +100,14 @@ class VirtualClock:
             deadline, _, scheduled = heapq.heappop(self._queue)
             if scheduled.stopped:
                 continue
-            self._now_ns = max(self._now_ns, deadline)
+            self.pass_to(deadline)
             scheduled.call()
             self._push(scheduled)
-        self._now_ns = max(self._now_ns, until)
+        self.pass_to(until)
+
+    def pass_to(self, until_ns: int) -> None:
+        """Make it at least that late, without any call: what happens meanwhile goes here."""
+        self._now_ns = max(self._now_ns, until_ns)
 
     def call_at(self, deadlines: Deadlines, call: Callable[[], None]) -> Periodic:
         """Make the calls while time is advanced."""

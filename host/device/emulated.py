@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Protocol
 
 from bacmac.host.device import dma
 from bacmac.host.device.accelerator import Accelerator
@@ -39,12 +41,23 @@ class Faults:
     clock_hz: float | None = None
 
 
-class EmulatedBoard:
-    """A ZCU104 as the driver sees it, in this process.
+class Slave(dma.Streams, Protocol):
+    """An accelerator: registers and two streams."""
+
+    def read(self, offset: int) -> int:
+        """A 32-bit register; DeviceError where there is none."""
+
+    def write(self, offset: int, value: int) -> None:
+        """A 32-bit register; DeviceError where there is none."""
+
+
+class ModelBoard(ABC):
+    """A ZCU104 as the driver sees it, in this process; which accelerator is on it is open.
 
     Args:
-        word: "functional:" or "reference:".
-        clock: virtual unless given, so that hours of device time take no time.
+        word: the device word.
+        provenance: where its numbers come from.
+        clock: the board's.
         memory_bytes: contiguous memory that can be allocated.
         faults: what goes wrong.
 
@@ -53,22 +66,13 @@ class EmulatedBoard:
     """
 
     def __init__(
-        self,
-        word: str = "functional:",
-        *,
-        clock: Clock | None = None,
-        memory_bytes: int = CMA_BYTES,
-        faults: Faults | None = None,
+        self, word: str, provenance: Provenance, clock: Clock, memory_bytes: int, faults: Faults
     ) -> None:
-        if word not in COMPUTE:
-            raise DeviceError(f"no emulated board is called {word!r}: there are {sorted(COMPUTE)}")
         self.activity = ActivityLog()
-        self._word = word
-        self._clock = clock if clock is not None else VirtualClock()
-        self._memory = Memory(memory_bytes)
-        self._faults = faults if faults is not None else Faults()
+        self._word, self._provenance = word, provenance
+        self._clock, self._memory, self._faults = clock, Memory(memory_bytes), faults
         self._overlay: Overlay | None = None
-        self._accelerator: Accelerator | None = None
+        self._accelerator: Slave | None = None
         self._dma: AxiDma | None = None
 
     @property
@@ -78,8 +82,8 @@ class EmulatedBoard:
 
     @property
     def provenance(self) -> Provenance:
-        """Emulated by our own arithmetic, whichever word."""
-        return "functional"
+        """Where its numbers come from."""
+        return self._provenance
 
     @property
     def clock(self) -> Clock:
@@ -93,16 +97,11 @@ class EmulatedBoard:
 
     def load_overlay(self, overlay: Overlay) -> None:
         """Configure: a new accelerator and a new DMA, all state forgotten."""
-        manifest, faults = overlay.manifest, self._faults
-        build_id = faults.build_id if faults.build_id is not None else manifest.build_id
-        spoil = self._flip if faults.flip_output_bit is not None else None
-        timeline = Timeline(self._clock, manifest.clock_hz, self.activity)
-        accelerator = Accelerator(overlay, self._word, timeline, build_id=build_id, spoil=spoil)
-        self._dma = AxiDma(
-            self._memory, accelerator, self._clock, manifest.max_transfer_bytes, self._send_fault
-        )
+        limit = overlay.manifest.max_transfer_bytes
+        accelerator = self._configure(overlay)
+        self._dma = AxiDma(self._memory, accelerator, self._clock, limit, self._send_fault)
         self._overlay, self._accelerator = overlay, accelerator
-        self.activity.overlays.append((self._clock.now_ns(), manifest))
+        self.activity.overlays.append((self._clock.now_ns(), overlay.manifest))
 
     def read_register(self, offset: int) -> int:
         """A 32-bit word of the accelerator's slave."""
@@ -145,7 +144,11 @@ class EmulatedBoard:
         """Unload; what is still allocated stays counted by `n_buffers`."""
         self._overlay = self._accelerator = self._dma = None
 
-    def _loaded(self) -> tuple[Accelerator, AxiDma, Overlay]:
+    @abstractmethod
+    def _configure(self, overlay: Overlay) -> Slave:
+        """An accelerator as it is after configuration; the one before it is gone."""
+
+    def _loaded(self) -> tuple[Slave, AxiDma, Overlay]:
         if self._accelerator is None or self._dma is None or self._overlay is None:
             raise DeviceError(f"{self._word} has no overlay loaded")
         return self._accelerator, self._dma, self._overlay
@@ -178,6 +181,38 @@ class EmulatedBoard:
         if number == self._faults.stall_send:
             return None
         return b"" if number == self._faults.drop_send else packet
+
+
+class EmulatedBoard(ModelBoard):
+    """A board whose accelerator computes by `bacmac.host.arith`.
+
+    Args:
+        word: "functional:" or "reference:".
+        clock: virtual unless given, so that hours of device time take no time.
+        memory_bytes: contiguous memory that can be allocated.
+        faults: what goes wrong.
+    """
+
+    def __init__(
+        self,
+        word: str = "functional:",
+        *,
+        clock: Clock | None = None,
+        memory_bytes: int = CMA_BYTES,
+        faults: Faults | None = None,
+    ) -> None:
+        if word not in COMPUTE:
+            raise DeviceError(f"no emulated board is called {word!r}: there are {sorted(COMPUTE)}")
+        super().__init__(
+            word, "functional", clock or VirtualClock(), memory_bytes, faults or Faults()
+        )
+
+    def _configure(self, overlay: Overlay) -> Slave:
+        manifest, faults = overlay.manifest, self._faults
+        build_id = faults.build_id if faults.build_id is not None else manifest.build_id
+        spoil = self._flip if faults.flip_output_bit is not None else None
+        timeline = Timeline(self._clock, manifest.clock_hz, self.activity)
+        return Accelerator(overlay, self._word, timeline, build_id=build_id, spoil=spoil)
 
     def _flip(self, packet: bytes) -> bytes:
         bit = self._faults.flip_output_bit or 0

@@ -1,0 +1,104 @@
+"""The `rtl:` board: our DDR and DMA, and the Verilated RTL as the accelerator."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from bacmac.host.device.emulated import CMA_BYTES, Faults, ModelBoard, Slave
+from bacmac.host.device.rtl.accelerator import RtlAccelerator, SimulatedClock, StreamShape, Trace
+from bacmac.host.device.rtl.build import Tell, build_simulator
+from bacmac.host.device.rtl.simulator import Simulator
+from bacmac.host.errors import DeviceError
+from bacmac.host.manifest.overlay import Overlay
+
+WORD = "rtl:"
+
+
+class RtlBoard(ModelBoard):
+    """A board whose accelerator is the simulated RTL, built for the overlay that is loaded.
+
+    Args:
+        word: "rtl:", or with options as "rtl:idle=0.3,stall=0.2,seed=1", see `StreamShape`.
+        tell: told when a simulator is built, which takes about a minute.
+        trace: what is recorded from the first START on.
+        memory_bytes: contiguous memory that can be allocated.
+        faults: of the DMA and the clock; an accelerator has none but its own.
+
+    Raises:
+        DeviceError: an option that is not known or out of range.
+    """
+
+    def __init__(
+        self,
+        word: str = WORD,
+        *,
+        tell: Tell | None = None,
+        trace: Trace | None = None,
+        memory_bytes: int = CMA_BYTES,
+        faults: Faults | None = None,
+    ) -> None:
+        self._shape = parse_shape(word)
+        self._tell, self._trace = tell, trace
+        self._simulated_clock = SimulatedClock()
+        self._simulation: RtlAccelerator | None = None
+        super().__init__(word, "rtl", self._simulated_clock, memory_bytes, faults or Faults())
+
+    def reset_dma(self) -> None:
+        """Both directions idle; what they were moving is gone."""
+        super().reset_dma()
+        if self._simulation is not None:
+            self._simulation.cancel()
+
+    def close(self) -> None:
+        """End the simulation, and the recording with it."""
+        super().close()
+        if self._simulation is not None:
+            self._simulation.close()
+            self._simulation = None
+
+    def _configure(self, overlay: Overlay) -> Slave:
+        library = build_simulator(overlay.manifest, trace=self._trace is not None, tell=self._tell)
+        if self._simulation is not None:
+            self._simulation.close()
+        self._simulation = RtlAccelerator(
+            overlay,
+            Simulator(library),
+            self._simulated_clock,
+            self.activity,
+            self._shape,
+            self._trace,
+        )
+        return self._simulation
+
+
+def parse_shape(word: str) -> StreamShape:
+    """The options after `rtl:`.
+
+    Raises:
+        DeviceError: one that is not known, or its value is not one.
+    """
+    options = [option for option in word[len(WORD) :].split(",") if option]
+    known = {field.name for field in fields(StreamShape)}
+    values: dict[str, float] = {}
+    for option in options:
+        name, _, text = option.partition("=")
+        value = _number(text)
+        if name not in known or value is None or value < 0:
+            raise DeviceError(
+                f"device {word!r}: option {option!r} is none of idle=SHARE, stall=SHARE "
+                "(0 to below 1) and seed=NUMBER"
+            )
+        values[name] = value
+    shape = StreamShape(
+        values.get("idle", 0.0), values.get("stall", 0.0), int(values.get("seed", 0))
+    )
+    if max(shape.idle, shape.stall) >= 1:
+        raise DeviceError(f"device {word!r}: a stream that never moves: idle and stall are below 1")
+    return shape
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

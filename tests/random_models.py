@@ -144,3 +144,53 @@ def stored_output(seed: int = 2, *, signed: bool = True) -> tuple[QuantizedModel
     first = b.conv(0, 5, (1, 3), padding=(0, 1, 0, 1), residual=0)
     b.conv(first, 7, signed=signed)
     return b.model(), b.images(5)
+
+
+MOBILENET_V2 = (
+    *((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2)),
+    *((6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)),
+)
+"""Blocks of MobileNetV2 (Sandler et al. 2018, table 2): expansion, channels, repeats, stride; the
+first two strides are 1 instead of 2, as is usual for images of 32 x 32."""
+
+
+def mobilenet_v2(scheme: str = "pot-4", *, seed: int = 3, n_classes: int = 10) -> QuantizedModel:
+    """MobileNetV2's shapes for CIFAR: 2.2 million weights, residual adds in the convolutions."""
+    b = Builder(seed, scheme, input_shape=(3, 32, 32), zero_share=0.0)
+    last = b.conv(0, 32)
+    for expansion, channels, repeats, stride in MOBILENET_V2:
+        for repeat in range(repeats):
+            source, step = last, stride if repeat == 0 else 1
+            wide = b.shapes[source][0] * expansion
+            if expansion > 1:
+                last = b.conv(last, wide, (1, 1), padding=(0, 0, 0, 0))
+            last = b.conv(last, wide, stride=(step, step), groups=wide)
+            same = step == 1 and b.shapes[source][0] == channels
+            last = b.conv(
+                last,
+                channels,
+                (1, 1),
+                padding=(0, 0, 0, 0),
+                signed=True,
+                residual=source if same else None,
+            )
+    last = b.conv(last, 1280, (1, 1), padding=(0, 0, 0, 0))
+    b.dense(b.average_pool(last), n_classes, logits=True)
+    return b.model("mobilenet-v2-cifar")
+
+
+def resnet20(scheme: str = "pot-4", *, seed: int = 4, n_classes: int = 10) -> QuantizedModel:
+    """ResNet-20's shapes (He et al. 2016, section 4.2), 1x1 convolutions at its steps."""
+    b = Builder(seed, scheme, input_shape=(3, 32, 32), zero_share=0.0)
+    last = b.conv(0, 16)
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        for repeat in range(3):
+            source, step = last, stride if repeat == 0 else 1
+            first = b.conv(source, channels, stride=(step, step))
+            if step > 1:
+                source = b.conv(
+                    source, channels, (1, 1), stride=(2, 2), padding=(0, 0, 0, 0), signed=True
+                )
+            last = b.conv(first, channels, residual=source)
+    b.dense(b.average_pool(last), n_classes, logits=True)
+    return b.model("resnet20-cifar")

@@ -113,8 +113,8 @@ def absolute_signs(relative: Bits) -> Bits:
     while size < inputs:
         start -= size
         differ = relative[..., start : start + size]
-        signs = np.stack((signs, signs ^ differ), axis=-1).reshape(*relative.shape[:-1], -1)
         size *= 2
+        signs = np.stack((signs, signs ^ differ), axis=-1).reshape(*relative.shape[:-1], size)
     return signs
 
 

@@ -10,6 +10,7 @@ from bacmac.host.arith.bounds import INT32_LIMIT, accumulator_bounds
 from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.schemes import SCHEMES, Scheme
 from bacmac.host.compile.array_codes import MAGNITUDES, encode_groups
+from bacmac.host.compile.checks import BYTE_LIMIT
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, encode
 from bacmac.host.compile.plan import BufferPlan, plan_buffers
 from bacmac.host.compile.program import LayerPlan, Program, stream_tensors
@@ -27,6 +28,8 @@ from bacmac.host.model.quantized import QuantizedLayer, QuantizedModel
 
 ABI = 2
 """The version of the formats that this compiler writes."""
+MAX_DESCRIPTORS = 256
+"""The hardware counts layers in 8 bits."""
 
 
 def compile_model(model: QuantizedModel, overlay: Overlay) -> Program:
@@ -117,6 +120,18 @@ def _check_overlay(overlay: Overlay) -> None:
             str(manifest.beat_bytes),
             f"{array[1]}, the inputs of the array: a beat is a memory word",
             manifest.beat_bytes == array[1],
+        ),
+        (
+            "buffers.activation_bytes",
+            str(manifest.buffers.activation_bytes),
+            f"{BYTE_LIMIT} at most",
+            manifest.buffers.activation_bytes <= BYTE_LIMIT,
+        ),
+        (
+            "buffers.max_descriptors",
+            str(manifest.buffers.max_descriptors),
+            f"{MAX_DESCRIPTORS} at most",
+            manifest.buffers.max_descriptors <= MAX_DESCRIPTORS,
         ),
         (
             "scheme",

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.arith.network import ConvOp
-from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.compile.array_codes import decode_groups
+from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.compiler import compile_model
-from bacmac.host.compile.loader import BadDescriptorError, Memories, load_network
+from bacmac.host.compile.loader import BadDescriptorError, load_program
 from bacmac.host.compile.plan import plan_buffers, tensor_bytes
-from bacmac.host.compile.work import network_work
+from bacmac.host.compile.weights import CONSTANT, encode_constants
 from bacmac.host.errors import CompileError, MismatchError
 from bacmac.overlays.registry import list_overlays, load_overlay
 
@@ -36,9 +37,10 @@ def memories_of(program):
         program.program_image,
         program.weight_image,
         program.constant_image,
+        len(program.descriptors),
+        manifest.buffers.activation_bytes,
         manifest.geometry,
         manifest.scheme,
-        manifest.beat_bytes,
     )
 
 
@@ -70,44 +72,54 @@ def test_the_bytes_hold_the_whole_network(models, name, signed):
 
     program = compile_model(model, overlay)
 
-    assert_same_network(load_network(memories_of(program)), model.network)
+    assert_same_network(load_program(memories_of(program)).network, model.network)
 
 
-@pytest.mark.parametrize("array", [(8, 8), (4, 2), (32, 16), (16, 64)])
-@pytest.mark.parametrize("beat_bytes", [4, 16, 64])
-def test_the_formats_follow_the_geometry(models, array, beat_bytes):
-    geometry = replace(
-        OVERLAY.manifest.geometry,
-        outputs=array[0],
-        inputs=array[1],
-        group_outputs=array[0],
-        group_inputs=array[1],
-    )
-    manifest = replace(OVERLAY.manifest, geometry=geometry, beat_bytes=beat_bytes)
+@pytest.mark.parametrize("array", [(8, 8), (8, 32), (16, 64), (64, 64)])
+def test_the_formats_follow_the_geometry(models, array):
     model, _ = models.everything()
 
-    program = compile_model(model, replace(OVERLAY, manifest=manifest))
+    program = compile_model(model, with_array(*array))
 
-    assert_same_network(load_network(memories_of(program)), model.network)
+    assert_same_network(load_program(memories_of(program)).network, model.network)
+
+
+def with_array(outputs, inputs, **changes):
+    sides = {"outputs": outputs, "inputs": inputs, "group_outputs": outputs, "group_inputs": inputs}
+    manifest = OVERLAY.manifest
+    geometry = replace(manifest.geometry, **{**sides, **changes})
+    return replace(OVERLAY, manifest=replace(manifest, geometry=geometry, beat_bytes=inputs))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("overlay", "message"),
     [
-        ({"group_inputs": 32}, "geometry.group: found 16 x 32; expected 16 x 16"),
+        (with_array(16, 16, group_inputs=32), "geometry.group: found 16 x 32; expected 16 x 16"),
+        (with_array(4, 16), "geometry: found 4 x 16; expected powers of two, 8 <= outputs"),
+        (with_array(32, 16), "geometry: found 32 x 16"),
+        (with_array(8, 64), "geometry: found 8 x 64"),
+        (with_array(16, 24), "geometry: found 16 x 24"),
         (
-            {"inputs": 1, "outputs": 4, "group_inputs": 1, "group_outputs": 4},
-            "geometry: found 4 x 1; expected a multiple of 8",
+            replace(OVERLAY, manifest=replace(OVERLAY.manifest, beat_bytes=8)),
+            "beat_bytes: found 8; expected 16, the inputs of the array",
         ),
+        (
+            replace(OVERLAY, manifest=replace(OVERLAY.manifest, scheme="ternary")),
+            "scheme: found ternary; expected one of uniform-8",
+        ),
+        (
+            replace(OVERLAY, manifest=replace(OVERLAY.manifest, abi=1)),
+            "abi: found 1; expected 2",
+        ),
+        (with_buffers(activation_bytes=1 << 21), "buffers.activation_bytes: found 2097152"),
+        (with_buffers(max_descriptors=257), "buffers.max_descriptors: found 257; expected 256"),
     ],
 )
-def test_a_geometry_without_a_weight_format_is_refused(models, changes, message):
+def test_an_overlay_that_the_formats_do_not_fit_is_refused(models, overlay, message):
     model, _ = models.everything()
-    geometry = replace(OVERLAY.manifest.geometry, **changes)
-    other = replace(OVERLAY, manifest=replace(OVERLAY.manifest, geometry=geometry))
 
-    with pytest.raises(MismatchError, match=message):
-        compile_model(model, other)
+    with pytest.raises(MismatchError, match=f"bac-pot4: {message}"):
+        compile_model(model, overlay)
 
 
 def random_chain(models, seed, length):
@@ -137,7 +149,7 @@ def test_any_program_decodes_and_its_plan_never_overlaps_what_lives(models, seed
     program = compile_model(model, OVERLAY)
     plan = program.plan
 
-    assert_same_network(load_network(memories_of(program)), model.network)
+    assert_same_network(load_program(memories_of(program)).network, model.network)
     for index, op in enumerate(model.network.ops):
         reads = {op.input, getattr(op, "residual", None)} - {None, 0}
         assert all(plan.last_reads[tensor] >= index for tensor in reads)
@@ -172,50 +184,112 @@ def test_tensors_are_counted_in_whole_beats(models):
     assert sizes[-1] == 48, "10 int32 logits"
 
 
-def test_an_empty_group_is_not_stored_and_costs_one_cycle_a_tile(models):
+def test_an_empty_group_is_not_stored_and_costs_no_cycle(models):
     def one_layer(empty):
         b = models.Builder(3, input_shape=(16, 12, 12), zero_share=0.1)
-        b.conv(0, 16, empty_groups=empty)
+        b.conv(0, 16)
+        levels = b.layers[0].op.levels
+        levels[:, :, 1, :empty] = 0  # the first chunks of the second row: 16 channels are a chunk
         return compile_model(b.model(), OVERLAY)
 
-    full, pruned = one_layer(empty=False), one_layer(empty=True)
+    programs = [one_layer(empty) for empty in range(4)]
 
-    assert (full.layers[0].n_groups, full.layers[0].empty_groups) == (9, 0)
-    assert (pruned.layers[0].n_groups, pruned.layers[0].empty_groups) == (9, 3)
-    assert len(full.weight_image) == 9 * 128
-    assert len(pruned.weight_image) == 6 * 128
-    # 144 pixels are 3 tiles; a full group costs 3 loads of 8 cycles and 144 pixels
-    assert full.layers[0].work.cycles == 9 * (3 * 8 + 144) + 144 + 4 * 3 + 16
-    assert pruned.layers[0].work.cycles == 6 * (3 * 8 + 144) + 3 * 3 + 144 + 4 * 3 + 16
+    for empty, program in enumerate(programs):
+        layer, descriptor = program.layers[0], program.descriptors[0]
+        assert (layer.n_groups, layer.empty_groups) == (9, empty)
+        assert (descriptor.n_entries, descriptor.n_skipped) == (9 - empty, empty)
+        assert len(program.weight_image) == (9 - empty) * 128
+        # 144 pixels in tiles of 64, one a cycle for each group; 8 cycles of a load are hidden
+        assert layer.work.busy_cycles == (9 - empty) * 144
+        assert programs[0].layers[0].work.cycles - layer.work.cycles == empty * 144
+    assert programs[0].layers[0].work.cycles == 38 + 8 + 9 * 144 + 11 + 16 + 15
 
 
-def test_a_dense_layer_is_one_pixel_of_many_channels(models):
-    b = models.Builder(3, input_shape=(1, 28, 28))
+def test_a_block_without_weights_has_one_entry_and_no_work(models):
+    b = models.Builder(3, input_shape=(16, 4, 4), zero_share=0.0)
+    b.conv(0, 40)
+    b.layers[0].op.levels[16:32] = 0
+
+    program = compile_model(b.model(), OVERLAY)
+
+    entries = np.frombuffer(program.group_lists, "<u4")[: program.descriptors[0].n_entries]
+    assert len(entries) == 9 + 1 + 9
+    assert entries[9] == 3 << 28, "empty and last"
+    assert np.flatnonzero(entries >> 28 & 1).tolist() == [8, 9, 18]
+    assert program.layers[0].empty_groups == 9
+    assert program.layers[0].work.busy_cycles == 18 * 16
+
+
+def test_a_chunk_spans_taps_so_that_three_channels_make_three_groups(models):
+    b = models.Builder(3, input_shape=(3, 12, 12), zero_share=0.0)
+    b.conv(0, 16)
+
+    program = compile_model(b.model(), OVERLAY)
+
+    entries = np.frombuffer(program.group_lists, "<u4")[:3]
+    assert program.layers[0].n_groups == 3
+    assert entries.tolist() == [0, 1 << 20, 2 << 20 | 1 << 28]
+
+
+def test_a_dense_layer_is_one_row_in_memory_order(models):
+    b = models.Builder(3, input_shape=(5, 7, 4))
     b.dense(0, 20)
 
     program = compile_model(b.model(), OVERLAY)
 
-    assert program.layers[0].n_groups == 2 * 49
-    levels = b.layers[0].op.levels
-    first = program.weight_image[:128]
-    decode = SCHEMES["pot-4"].decode
-    row = [decode[byte >> half & 15] for byte in first[:8] for half in (0, 4)]
-    assert row == levels[0, 0].reshape(-1)[:16].tolist()
+    levels = decode_groups(program.weight_image, 16, 16, "pot-4")
+    assert program.layers[0].n_groups == 2 * 9, "140 bytes are nine chunks"
+    row = b.layers[0].op.levels[3].transpose(1, 2, 0).reshape(-1)
+    assert levels[:9, 3].reshape(-1)[:140].tolist() == row.tolist()
+    assert not levels[8, :, 12:].any()
 
 
-def test_products_are_weights_times_pixels(models):
+def test_slots_are_those_of_whole_groups(models):
     model, _ = models.everything()
 
-    works = network_work(model.network, OVERLAY.manifest.geometry, 4, 16)
+    program = compile_model(model, OVERLAY)
 
-    for op, shape, work in zip(model.network.ops, model.network.shapes[1:], works, strict=True):
-        pixels = shape[1] * shape[2]
+    for op, shape, layer in zip(
+        model.network.ops, model.network.shapes[1:], program.layers, strict=True
+    ):
+        pixels, work = shape[1] * shape[2], layer.work
         if not isinstance(op, ConvOp):
-            assert work.products_done == work.products_skipped == work.weight_bytes == 0
+            assert work.products_done == work.products_isolated == work.products_skipped == 0
+            assert work.weight_bytes == 0
+            assert work.busy_cycles == pixels * -(-shape[0] // 16) * np.prod(op.kernel)
             continue
-        nonzero = int(np.count_nonzero(op.levels))
-        assert work.products_done == nonzero * pixels
-        assert work.products_skipped == (op.levels.size - nonzero) * pixels
+        assert work.products_done == int(np.count_nonzero(op.levels)) * pixels
+        assert work.products_done + work.products_isolated == 256 * work.busy_cycles
+        assert work.products_skipped == 256 * layer.empty_groups * pixels
+        assert work.weight_bytes == layer.weight_bytes * -(-pixels // 64)
+
+
+def test_the_offset_of_signed_inputs_is_taken_off_the_stored_bias_only(models):
+    model, _ = models.everything(4, signed_input=True)
+    op = model.layers[0].op
+
+    program = compile_model(model, OVERLAY)
+
+    stored = np.frombuffer(program.constant_image, CONSTANT)["bias"][:20]
+    assert (op.bias - stored == 128 * op.levels.sum((1, 2, 3), dtype=np.int64)).all()
+    bias = np.full(20, 2**31 - 1, np.int32)
+    levels = np.full((20, 3, 1, 1), -64, np.int8)
+    wrapped = ConvOp(0, levels, bias, op.requantize)
+    record = encode_constants(wrapped, (-128, 127), 20, OVERLAY.manifest.geometry)
+    assert np.frombuffer(record, CONSTANT)["bias"][0] == -(2**31) - 1 + 128 * 192
+
+
+def test_constants_are_rows_of_whole_blocks(models):
+    model, _ = models.everything()
+
+    program = compile_model(model, OVERLAY)
+
+    rows = [descriptor.constant_row for descriptor in program.descriptors]
+    blocks = [-(-descriptor.out_c // 16) for descriptor in program.descriptors]
+    assert rows == [sum(blocks[:index]) for index in range(len(blocks))]
+    assert len(program.constant_image) == sum(blocks) * 192
+    unused = np.frombuffer(program.constant_image, np.uint8)[20 * 12 : 2 * 192]
+    assert not unused.any(), "channels 20 to 31 of the first layer"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +311,7 @@ def test_a_scheme_runs_where_its_levels_are_a_subset(models, scheme, overlay, ru
 
     if runs:
         program = compile_model(model, OVERLAYS[overlay])
-        assert_same_network(load_network(memories_of(program)), model.network)
+        assert_same_network(load_program(memories_of(program)).network, model.network)
         return
     executes = OVERLAYS[overlay].manifest.scheme
     with pytest.raises(MismatchError, match=f"'layer0': found {scheme}.*expected {executes}"):
@@ -258,8 +332,12 @@ def test_wider_codes_are_refused_even_where_the_levels_fit(models):
     [
         ({"activation_bytes": 2000}, "layer 'layer1': its output.* 2528 bytes .* has 2000"),
         ({"activation_bytes": 3900}, "input image of layer 'layer0' needs 192 bytes.*has 3900"),
-        ({"weight_bytes": 6000}, r"layer 'layer1': weights up to this layer need \d+ .*has 6000"),
-        ({"constant_bytes": 300}, r"layer 'layer1': constants up to this layer need \d+.*has 300"),
+        ({"weight_bytes": 6000}, r"layer 'layer4': weights up to this layer need \d+ .*has 6000"),
+        ({"constant_bytes": 500}, r"layer 'layer1': constants up to this layer need 768.*has 500"),
+        (
+            {"program_bytes": 1024},
+            r"layer 'layer\d+': program up to this layer need \d+ .*has 1024",
+        ),
         ({"max_descriptors": 4}, "layer 'layer4': the model has 11 layers; bac-pot4 holds 4"),
     ],
 )
@@ -292,15 +370,39 @@ def test_a_number_too_large_for_its_field_is_named(models):
         compile_model(b.model(), OVERLAY)
 
 
-def test_an_overlay_of_another_abi_or_too_wide_a_stream_is_refused(models):
-    model, _ = models.everything()
-    other = replace(OVERLAY, manifest=replace(OVERLAY.manifest, abi=2))
-    wide = replace(OVERLAY, manifest=replace(OVERLAY.manifest, beat_bytes=128))
+def test_more_groups_than_a_list_can_count_are_refused(models):
+    roomy = with_buffers(weight_bytes=1 << 30, constant_bytes=1 << 30, program_bytes=1 << 30)
+    b = models.Builder(1, input_shape=(1030, 1, 1), zero_share=0.0)
+    b.conv(0, 16 * 1010, (1, 1), padding=(0, 0, 0, 0))
 
-    with pytest.raises(MismatchError, match="bac-pot4: abi: found 2; expected 1"):
-        compile_model(model, other)
-    with pytest.raises(MismatchError, match="beat_bytes: found 128; expected a divisor of the 64"):
-        compile_model(model, wide)
+    with pytest.raises(CompileError, match=r"layer 'layer0': n_entries is 65650.*0\.\.65535"):
+        compile_model(b.model(), roomy)
+
+
+def test_a_chunk_too_far_from_its_window_is_refused(models):
+    b = models.Builder(1, input_shape=(6000, 1, 10), zero_share=1.0)
+    b.conv(0, 1, (1, 200), padding=(0, 100, 0, 100))
+    b.layers[0].op.levels[0, 5999, 0, 199] = 1
+
+    with pytest.raises(CompileError, match="layer 'layer0': a chunk begins 1199984 bytes from its"):
+        compile_model(b.model(), OVERLAY)
+
+
+def test_a_load_or_an_image_longer_than_a_transfer_is_refused(models):
+    model, _ = models.everything()
+
+    def with_transfer(most):
+        return replace(OVERLAY, manifest=replace(OVERLAY.manifest, max_transfer_bytes=most))
+
+    with pytest.raises(
+        CompileError, match=r"weights up to this layer are one packet of .* bac-pot4 moves 4095"
+    ):
+        compile_model(model, with_transfer(4095))
+    b = models.Builder(1, input_shape=(3, 40, 40))
+    b.dense(0, 1)
+    b.layers[0].op.levels[:] = 0
+    with pytest.raises(CompileError, match="one has 4800 bytes; a DMA transfer of bac-pot4 moves"):
+        compile_model(b.model(), with_transfer(4095))
 
 
 @settings(max_examples=60, deadline=None)
@@ -314,7 +416,7 @@ def test_spoiled_memories_decode_or_are_refused(models, data):
         spoiled[at] ^= data.draw(st.integers(1, 255))
 
     try:
-        n_ops = len(load_network(replace(memories, **{name: bytes(spoiled)})).ops)
+        n_ops = len(load_program(replace(memories, **{name: bytes(spoiled)})).groups)
     except BadDescriptorError as error:
         n_ops = len(program.descriptors) if error.index < len(program.descriptors) else -1
 

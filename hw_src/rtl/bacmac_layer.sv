@@ -184,7 +184,7 @@ module bacmac_layer #(
           5'd4: begin left <= {12'd0, pad_top}; right <= row_bytes; end
           5'd5: begin left <= {4'd0, in_h}; right <= row_bytes; end
           5'd6: begin left <= {4'd0, out_h}; right <= {4'd0, out_w}; end
-          5'd7: begin left <= n_pixels; right <= {2'd0, pixel_bytes}; end
+          5'd7: begin left <= product[19:0]; right <= {2'd0, pixel_bytes}; end  // n_pixels, as it comes
           5'd8: begin left <= {4'd0, last_row}; right <= {12'd0, stride_h}; end
           5'd9: begin left <= {4'd0, last_column}; right <= {12'd0, stride_w}; end
           default: ;

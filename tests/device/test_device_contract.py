@@ -12,6 +12,7 @@ import pytest
 
 from bacmac.host.arith.reference import run_reference
 from bacmac.host.device.registry import open_board
+from bacmac.host.errors import DeviceError
 from bacmac.host.model.inputs import input_codes
 from bacmac.host.runtime.results import Counters
 from bacmac.host.runtime.session import Session
@@ -34,7 +35,14 @@ def expected_outputs(model, images):
 
 
 def as_counters(work, images):
-    return Counters(work.cycles, work.products_done, work.products_skipped, images)
+    return Counters(
+        work.cycles,
+        work.busy_cycles,
+        work.products_done,
+        work.products_isolated,
+        work.products_skipped,
+        images,
+    )
 
 
 @pytest.mark.parametrize("overlay_name", OVERLAYS)
@@ -74,13 +82,37 @@ def test_counters_equal_the_prediction_to_the_last_cycle(board, models):
     assert [result.counters for result in results] == [
         as_counters(program.batch_work(n), n) for n in (4, 4, 3)
     ]
-    total = sum((result.counters for result in results), Counters(0, 0, 0, 0))
+    total = sum((result.counters for result in results), Counters())
     weights = [(layer.op.levels, shape) for layer, shape in _convolutions(model)]
-    slots = sum(levels.size * shape[1] * shape[2] for levels, shape in weights)
     done = sum(np.count_nonzero(levels) * shape[1] * shape[2] for levels, shape in weights)
     assert total.images == len(images)
     assert total.products_done == done * len(images)
-    assert total.products_done + total.products_skipped == slots * len(images)
+    assert total.products_isolated > 0
+    assert total.products_skipped > 0
+
+
+def test_every_layer_is_counted_by_itself(board, models):
+    model, images = models.everything()
+
+    with Session(board, load_overlay("bac-pot4"), model, batch_size=4) as session:
+        with pytest.raises(DeviceError, match="no batch has ended"):
+            session.layer_counters()
+        results = list(session.stream(images))
+        streamed = session.layer_counters()
+        session.repeat(images[:2], 3)
+        repeated = session.layer_counters()
+        program = session.program
+
+    for counters, n in ((streamed, len(results[-1].outputs)), (repeated, 6)):
+        assert len(counters) == len(program.layers)
+        for found, layer in zip(counters, program.layers, strict=True):
+            work = layer.work.times(n)
+            assert (found.name, found.images) == (layer.name, n)
+            assert (found.cycles, found.busy_cycles) == (work.cycles, work.busy_cycles)
+            assert found.products_done == work.products_done
+            assert found.products_isolated == work.products_isolated
+            assert found.products_skipped == work.products_skipped
+            assert found.utilisation == work.products_done / (256 * work.cycles)
 
 
 def _convolutions(model):

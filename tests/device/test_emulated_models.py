@@ -184,16 +184,24 @@ class Bench:
         self.board.start_send(buffer, len(data))
         self.board.clock.sleep_ns(1_000_000)
 
-    def load(self, select, data):
+    def load(self, select, data, n_bytes=None):
+        self.registers.write("LOAD_BYTES", len(data) if n_bytes is None else n_bytes)
         self.registers.write("STREAM_SELECT", select)
-        self.send(data)
+        if data:
+            self.send(data)
 
-    def load_all(self, program):
+    def load_all(self, program, *, spoiled=None, constants=None):
         self.registers.write("N_DESCRIPTORS", len(program.descriptors))
-        self.load(1, program.program_image)
+        self.load(1, bytes(spoiled or program.program_image))
         self.load(2, program.weight_image)
-        self.load(3, program.constant_image)
+        self.load(3, bytes(constants or program.constant_image))
         self.registers.write("STREAM_SELECT", 0)
+
+    def start(self, n_images=1, packet=None):
+        self.registers.write("N_IMAGES", n_images)
+        self.registers.command("START", "CLEAR_COUNTERS")
+        if packet is not None:
+            self.send(packet)
 
     @property
     def error(self):
@@ -240,8 +248,8 @@ def test_a_board_without_an_overlay_has_no_registers():
 
 
 def test_an_unknown_device_word_lists_those_there_are():
-    with pytest.raises(DeviceError, match=r"'rtl:'.*functional: .*reference: "):
-        open_board("rtl:")
+    with pytest.raises(DeviceError, match=r"'spice:'.*functional: .*reference: "):
+        open_board("spice:")
 
 
 def test_start_with_nothing_loaded_is_an_error_and_soft_reset_mends_it(bench, program):
@@ -257,43 +265,154 @@ def test_start_with_nothing_loaded_is_an_error_and_soft_reset_mends_it(bench, pr
     )
 
 
-def test_a_bad_descriptor_is_named(bench, program):
+@pytest.mark.parametrize(
+    ("layer", "offset", "value"),
+    [
+        (0, 0, 3),  # kind
+        (3, 0, 77),
+        (0, 1, 1 | 8 | 32),  # marked as the last
+        (2, 4, 0),  # stride
+        (1, 28, 3),  # output, no whole word
+        (1, 31, 1),  # output, outside the memory
+        (0, 39, 1),  # weights, outside
+        (0, 40, 64),  # weights of half a group more
+        (5, 44, 200),  # constants, outside
+        (4, 50, 9),  # group list, outside
+        (0, 56, 1),  # another height than the window gives
+        (2, 60, 1),  # a shorter list
+    ],
+)
+def test_a_bad_descriptor_is_named(bench, program, layer, offset, value):
     spoiled = bytearray(program.program_image)
-    spoiled[3 * 64] = 77  # kind
-    bench.registers.write("N_DESCRIPTORS", len(program.descriptors))
-    bench.load(1, bytes(spoiled))
+    spoiled[64 * layer + offset] = value
+    bench.load_all(program, spoiled=spoiled)
 
-    assert bench.error == (1, 3)
+    bench.start(packet=bytes(program.input.n_bytes))
+
+    assert bench.error == (1, layer)
+
+
+@pytest.mark.parametrize("change", [1 << 31, 1 << 30, 1 << 29, 1 << 28, 1 << 20, 1])
+def test_a_bad_group_list_is_the_descriptors_error(bench, program, change):
+    spoiled = bytearray(program.program_image)
+    at = program.descriptors[1].list_address
+    entry = int.from_bytes(spoiled[at : at + 4], "little") ^ change
+    spoiled[at : at + 4] = entry.to_bytes(4, "little")
+    bench.load_all(program, spoiled=spoiled)
+
+    bench.start(packet=bytes(program.input.n_bytes))
+
+    assert bench.error == (1, 1)
+
+
+def test_what_comes_after_an_error_is_swallowed_until_a_soft_reset(bench, program):
+    bench.load(2, b"")
+    assert bench.error == (4, 1)
+
+    bench.send(bytes(64))
+    bench.load(1, program.program_image)
+    bench.registers.command("START")
+
+    assert bench.board.send_state().idle
+    assert bench.error == (4, 1), "the first one stays"
+    assert not bench.registers.flag("STATUS", "PROGRAM")
 
 
 def test_overlapping_buffers_are_a_bad_descriptor(bench, program):
     spoiled = bytearray(program.program_image)
     spoiled[64 + 28 : 64 + 32] = spoiled[28:32]  # layer 1 writes over its own residual
-    bench.registers.write("N_DESCRIPTORS", len(program.descriptors))
-    bench.load(1, bytes(spoiled))
-    bench.load(2, program.weight_image)
-    bench.load(3, program.constant_image)
-    bench.registers.write("N_IMAGES", 1)
+    bench.load_all(program, spoiled=spoiled)
 
-    bench.registers.command("START")
+    bench.start(packet=bytes(program.input.n_bytes))
 
     code, index = bench.error
     assert code == 1
     assert index == 2, "the layer that finds its residual gone"
 
 
-def test_packets_of_the_wrong_length_are_errors(bench, program):
-    bench.registers.write("N_DESCRIPTORS", 1)
-    bench.load(1, program.program_image[:128])
+@pytest.mark.parametrize("select", [1, 2, 3])
+def test_a_load_is_one_packet_of_as_many_bytes_as_announced(bench, program, select):
+    if select > 1:
+        bench.registers.write("N_DESCRIPTORS", 1)
+        bench.load(1, program.program_image)
+    found = []
+    for n_bytes, announced in ((128, 64), (64, 128), (120, 128), (64, 24), (64, 1 << 24)):
+        bench.load(select, bytes(n_bytes), announced)
+        found.append(bench.error)
+        flags = bench.registers.read("STATUS") >> 4 & 7
+        assert flags == (1 if select > 1 else 0)
+        bench.registers.command("SOFT_RESET")
+        bench.board.reset_dma()
+        if select > 1:
+            bench.load(1, program.program_image)
 
-    assert bench.error == (5, 128)
+    assert found == [
+        (2, 64),  # goes on after the last byte announced
+        (3, 64),  # ends before it
+        (5, 120),  # part of a beat
+        (5, 24),  # announced: no whole beats
+        (2, 1 << 24),  # announced: more than the memory holds
+    ]
 
 
-def test_part_of_a_beat_is_an_error(bench):
-    bench.registers.write("N_DESCRIPTORS", 1)
-    bench.load(1, bytes(24))
+def test_nothing_is_loaded_by_zero_bytes_at_once(bench, program):
+    bench.load(1, program.program_image)
 
-    assert bench.error == (5, 24)
+    bench.load(2, b"")
+
+    assert bench.registers.flag("STATUS", "WEIGHTS")
+    assert bench.registers.flag("STATUS", "IDLE")
+
+
+def test_a_new_program_forgets_weights_and_constants(bench, program):
+    bench.load_all(program)
+    before = bench.registers.read("STATUS") >> 4 & 7
+
+    bench.load(1, program.program_image)
+
+    assert before == 7
+    assert bench.registers.read("STATUS") >> 4 & 7 == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["STREAM_SELECT", "LOAD_BYTES", "N_IMAGES", "REPEAT", "N_DESCRIPTORS", "CTRL"]
+)
+@pytest.mark.parametrize("what", ["load", "batch"])
+def test_registers_that_matter_are_guarded_while_something_runs(bench, program, name, what):
+    if what == "load":
+        bench.registers.write("LOAD_BYTES", 64)
+        bench.registers.write("STREAM_SELECT", 1)
+    else:
+        bench.load_all(program)
+        bench.start()
+    busy = bench.registers.flag("STATUS", "BUSY")
+    register = OVERLAY.registers.register(name)
+    value = register.field("START").mask if name == "CTRL" else 1
+
+    bench.registers.write(name, value)
+
+    assert busy
+    assert bench.error == (6, register.offset)
+
+
+@pytest.mark.parametrize("name", ["N_IMAGES", "REPEAT", "N_DESCRIPTORS"])
+def test_a_batch_of_nothing_is_an_underrun(bench, program, name):
+    bench.load_all(program)
+    bench.registers.write("N_IMAGES", 1)
+    bench.registers.write(name, 0)
+
+    bench.registers.command("START")
+
+    assert bench.error == (3, 0)
+
+
+def test_more_descriptors_than_can_be_are_a_bad_descriptor(bench, program):
+    bench.load_all(program)
+    bench.registers.write("N_DESCRIPTORS", 257)
+
+    bench.start()
+
+    assert bench.error == (1, 256)
 
 
 def test_weights_before_the_program_are_an_error(bench, program):
@@ -304,21 +423,22 @@ def test_weights_before_the_program_are_an_error(bench, program):
 
 def test_too_many_images_for_the_chip_overrun(bench, program):
     bench.load_all(program)
-    bench.registers.write("N_IMAGES", program.plan.max_images + 1)
-    bench.registers.command("START")
+    bench.start(program.plan.max_images + 1)
 
     code, held_bytes = bench.error
     assert code == 2
     assert held_bytes > OVERLAY.manifest.buffers.activation_bytes
 
 
-def test_more_image_bytes_than_announced_are_an_error(bench, program):
-    bench.load_all(program)
-    bench.registers.write("N_IMAGES", 1)
-    bench.registers.command("START")
-    bench.send(bytes(2 * program.input.n_bytes))
+def test_images_are_one_packet_of_as_many_bytes_as_announced(bench, program):
+    size, found = program.input.n_bytes, []
+    for n_bytes in (2 * size, size - 16, size - 1):
+        bench.load_all(program)
+        bench.start(packet=bytes(n_bytes))
+        found.append(bench.error)
+        bench.registers.command("SOFT_RESET")
 
-    assert bench.error == (5, 2 * program.input.n_bytes)
+    assert found == [(2, size), (3, size - 16), (5, size - 1)]
 
 
 def test_images_before_start_wait(bench, program):
@@ -360,7 +480,7 @@ def test_waits_for_the_host_are_counted_apart(bench, program):
     assert stalls[0] == pytest.approx(80e-6 * hz, abs=2)
     assert stalls[1] > 0
     assert bench.registers.counter("CYCLES") == work.cycles + sum(stalls)
-    assert bench.registers.counter("BUSY_CYCLES") == program.image_work.cycles
+    assert bench.registers.counter("BUSY_CYCLES") == work.busy_cycles
 
 
 def test_a_high_word_is_latched_by_its_low_word(bench, program):
@@ -385,12 +505,20 @@ def test_counters_are_cleared_by_command(bench, program):
 def test_constants_that_could_overflow_are_refused_before_they_run(bench, program):
     spoiled = bytearray(program.constant_image)
     spoiled[0:4] = (2**31 - 1).to_bytes(4, "little")  # the first bias
-    bench.registers.write("N_DESCRIPTORS", len(program.descriptors))
-    bench.load(1, program.program_image)
-    bench.load(2, program.weight_image)
-    bench.load(3, bytes(spoiled))
-    bench.registers.write("N_IMAGES", 1)
+    bench.load_all(program, constants=spoiled)
 
-    bench.registers.command("START")
+    bench.start(packet=bytes(program.input.n_bytes))
 
     assert bench.error[0] == 1
+
+
+def test_a_layer_that_does_not_exist_counts_nothing(bench, program):
+    bench.load_all(program)
+    output = bench.board.allocate(program.output.n_bytes)
+    bench.board.start_receive(output, program.output.n_bytes)
+    bench.start(packet=bytes(program.input.n_bytes))
+    assert bench.registers.counter("LAYER_CYCLES") == program.layers[0].work.cycles
+
+    bench.registers.write("LAYER_SELECT", len(program.layers))
+
+    assert bench.registers.counter("LAYER_CYCLES") == 0

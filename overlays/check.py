@@ -28,11 +28,13 @@ NEEDED_FIELDS = {
 }
 NEEDED_REGISTERS = (
     *("ID", "ABI", "BUILD", *NEEDED_FIELDS, "N_IMAGES", "REPEAT", "N_DESCRIPTORS", "ERROR_INFO"),
+    *("LOAD_BYTES", "LAYER_SELECT"),
     *(
         f"{counter}_{half}"
         for counter in (
             *("CYCLES", "BUSY_CYCLES", "STALL_IN_CYCLES", "STALL_OUT_CYCLES"),
-            *("PRODUCTS", "SKIPPED", "IMAGES"),
+            *("PRODUCTS", "ISOLATED", "SKIPPED", "IMAGES"),
+            *("LAYER_CYCLES", "LAYER_BUSY", "LAYER_PRODUCTS", "LAYER_ISOLATED", "LAYER_SKIPPED"),
         )
         for half in ("LO", "HI")
     ),

@@ -197,16 +197,16 @@ def test_a_session_that_is_not_open_says_so(models):
 
 def test_a_batch_goes_in_and_comes_out_in_one_transfer_each(models):
     model, images = models.everything()
-    narrow = replace(OVERLAY, manifest=replace(OVERLAY.manifest, max_transfer_bytes=16383))
+    narrow = replace(OVERLAY, manifest=replace(OVERLAY.manifest, max_transfer_bytes=32767))
     board = EmulatedBoard()
 
     with Session(board, narrow, model) as session:
-        outputs = run_all(session, np.concatenate([images] * 10))
+        outputs = run_all(session, np.concatenate([images] * 20))
         most = session.program.input.n_bytes
 
-    assert session.batch_size == 16383 // most
-    assert max(activity.dma_bytes for activity in board.activity.work) <= 16383
-    assert np.array_equal(outputs, np.concatenate([expected_outputs(model, images)] * 10))
+    assert session.batch_size == 32767 // most
+    assert max(activity.dma_bytes for activity in board.activity.work) <= 32767
+    assert np.array_equal(outputs, np.concatenate([expected_outputs(model, images)] * 20))
 
 
 def test_activity_is_ordered_and_holds_all_work_even_over_a_reset(models):

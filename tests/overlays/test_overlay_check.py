@@ -156,7 +156,7 @@ def test_a_dma_that_cannot_reach_all_memory_is_a_warning(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "subject", "level", "told"),
     [
-        ({"abi": 2}, "register map", "error", "ABI resets to 1, the manifest says 2"),
+        ({"abi": 3}, "register map", "error", "ABI resets to 2, the manifest says 3"),
         ({"dma_base": 0xA0000000}, "addresses", "error", "overlap"),
         ({"clock_hz": 200e6}, "clock", "warning", "nearest below is 187.5 MHz"),
         ({"part": "xczu9eg-ffvb1156-2-e"}, "part", "error", "ZCU104 has xczu7ev-ffvc1156-2-e"),

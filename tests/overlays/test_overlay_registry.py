@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.arith.schemes import SCHEMES
-from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
 from bacmac.host.errors import OverlayError
 from bacmac.overlays.registry import (
     find_manifest,
@@ -25,7 +24,7 @@ from bacmac.overlays.strict_toml import MAX_BYTES
 
 SHIPPED = find_manifest("bac-pot4").parent
 MANIFEST = (SHIPPED / "bac-pot4.toml").read_text()
-MAP = (SHIPPED.parent / "regmaps" / "accelerator-v1.toml").read_text()
+MAP = (SHIPPED.parent / "regmaps" / "accelerator-v2.toml").read_text()
 
 
 def replaced(text: str, old: str, new: str) -> str:
@@ -33,14 +32,17 @@ def replaced(text: str, old: str, new: str) -> str:
     return text.replace(old, new, 1)
 
 
-def test_the_three_shipped_overlays_differ_only_in_the_product_term() -> None:
+def test_the_shipped_overlays_differ_only_in_the_product_term() -> None:
     overlays = list_overlays()
 
-    assert [o.manifest.name for o in overlays] == ["bac-pot4", "mac-uniform4", "mac-uniform8"]
-    assert [o.manifest.product for o in overlays] == ["bac", "mac", "mac"]
-    assert [o.manifest.scheme for o in overlays] == ["pot-4", "uniform-4", "uniform-8"]
-    assert len({o.manifest.build_id for o in overlays}) == 3
-    assert len({o.sha256 for o in overlays}) == 3
+    assert [(o.manifest.name, o.manifest.product, o.manifest.scheme) for o in overlays] == [
+        ("bac-pot4", "bac", "pot-4"),
+        ("bac-pot4e4", "bac", "pot-4e4"),
+        ("mac-uniform4", "mac", "uniform-4"),
+        ("mac-uniform8", "mac", "uniform-8"),
+    ]
+    assert len({o.manifest.build_id for o in overlays}) == 4
+    assert len({o.sha256 for o in overlays}) == 4
     for kind in ("geometry", "buffers", "clock_hz", "part", "beat_bytes", "max_transfer_bytes"):
         first, *others = (getattr(o.manifest, kind) for o in overlays)
         assert all(other == first for other in others), kind
@@ -50,8 +52,7 @@ def test_the_three_shipped_overlays_differ_only_in_the_product_term() -> None:
 def test_resources_of_memories_follow_from_the_buffers() -> None:
     for overlay in list_overlays():
         buffers, resources = overlay.manifest.buffers, overlay.manifest.resources
-        program_bytes = buffers.max_descriptors * DESCRIPTOR_BYTES
-        in_blocks = buffers.activation_bytes + buffers.constant_bytes + program_bytes
+        in_blocks = buffers.activation_bytes + buffers.constant_bytes + buffers.program_bytes
         assert resources["BRAM36"] == in_blocks / 4096
         assert resources["URAM"] == buffers.weight_bytes / 32768
         assert overlay.manifest.resources_source.startswith("estimate: ")
@@ -80,12 +81,12 @@ def test_a_register_map_of_ones_own_comes_before_the_shipped_one(tmp_path: Path)
     (tmp_path / "mine.toml").write_text(replaced(MANIFEST, '"bac-pot4"', '"mine"'))
     before = load_overlay("mine", [tmp_path])
     (tmp_path / "regmaps").mkdir()
-    own = replaced(MAP, "version = 1", "version = 2")
-    (tmp_path / "regmaps" / "accelerator-v1.toml").write_text(own)
+    own = replaced(MAP, "version = 2", "version = 3")
+    (tmp_path / "regmaps" / "accelerator-v2.toml").write_text(own)
 
     after = load_overlay("mine", [tmp_path])
 
-    assert (before.registers.version, after.registers.version) == (1, 2)
+    assert (before.registers.version, after.registers.version) == (2, 3)
     assert before.sha256 != after.sha256
 
 
@@ -96,7 +97,7 @@ def test_line_endings_do_not_change_what_an_overlay_is(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(OverlayError, match=r"'bac-pot5'.*bac-pot4, mac-uniform4, mac-uniform8"):
+    with pytest.raises(OverlayError, match=r"'bac-pot5'.*bac-pot4, bac-pot4e4, mac-uniform4"):
         load_overlay("bac-pot5")
 
 
@@ -110,11 +111,11 @@ def test_a_shipped_name_cannot_be_shadowed(tmp_path: Path) -> None:
 def test_a_folder_given_twice_is_no_duplicate(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(replaced(MANIFEST, '"bac-pot4"', '"mine"'))
 
-    assert len(list_overlays([tmp_path, tmp_path / "." / ""])) == 4
+    assert len(list_overlays([tmp_path, tmp_path / "." / ""])) == 5
 
 
 def test_all_problems_of_a_file_are_told_in_one_line() -> None:
-    text = replaced(MANIFEST, "abi = 1", "abi = 0")
+    text = replaced(MANIFEST, "abi = 2", "abi = 0")
     text = replaced(text, "beat_bytes = 16", "beat_bites = 16")
 
     with pytest.raises(OverlayError) as caught:
@@ -132,10 +133,10 @@ def test_all_problems_of_a_file_are_told_in_one_line() -> None:
         ('name = "bac-pot4"', 'name = "other"', "name"),
         ('name = "bac-pot4"', 'name = "../etc"', "name"),
         ('description = "', 'description = "\\u0007', "description"),
-        ("abi = 1", "abi = 1.0", "abi"),
-        ("abi = 1", "abi = true", "abi"),
-        ("abi = 1", 'abi = "1"', "abi"),
-        ('"accelerator-v1"', '"no-such-map/.."', "register_map"),
+        ("abi = 2", "abi = 2.0", "abi"),
+        ("abi = 2", "abi = true", "abi"),
+        ("abi = 2", 'abi = "1"', "abi"),
+        ('"accelerator-v2"', '"no-such-map/.."', "register_map"),
         ('product = "bac"', 'product = "sac"', "product"),
         ('scheme = "pot-4"', 'scheme = "pot-9"', "scheme"),
         ('scheme = "pot-4"', 'scheme = "uniform-4"', "scheme"),
@@ -160,8 +161,8 @@ def test_all_problems_of_a_file_are_told_in_one_line() -> None:
         ("LUT = 7526", "LUTS = 7526", "resources.LUTS"),
         ("[geometry]", "[[geometry]]", "geometry"),
         ("[geometry]", "[geometry", "text"),
-        ("abi = 1", "abi = 1\nabi = 1", "text"),
-        ("abi = 1", f"abi = {'[' * 100_000}", "text"),
+        ("abi = 2", "abi = 2\nabi = 2", "text"),
+        ("abi = 2", f"abi = {'[' * 100_000}", "text"),
     ],
 )
 def test_a_wrong_manifest_names_its_field(old: str, new: str, field: str) -> None:
@@ -176,7 +177,7 @@ def test_a_wrong_manifest_names_its_field(old: str, new: str, field: str) -> Non
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
-        ('name = "accelerator-v1"', 'name = "accelerator-v2"', "name"),
+        ('name = "accelerator-v2"', 'name = "accelerator-v3"', "name"),
         ("size_bytes = 0x1000", "size_bytes = 0x1800", "size_bytes"),
         ("offset = 0x04", "offset = 0x06", "register[1].offset"),
         ("offset = 0x04", "offset = 0x00", "register[1].offset"),
@@ -203,7 +204,7 @@ def test_a_wrong_register_map_names_its_field(old: str, new: str, field: str) ->
         field = "registers"
 
     with pytest.raises(OverlayError) as caught:
-        parse_register_map(Path("accelerator-v1.toml"), text)
+        parse_register_map(Path("accelerator-v2.toml"), text)
 
     told = {caught.value.field, *caught.value.hint.replace("also ", "").split("; ")}
     assert any(text.partition(":")[0] == field for text in told), caught.value
@@ -229,7 +230,7 @@ def write_huge(path: Path) -> None:
 
 
 def write_unknown_map(path: Path) -> None:
-    path.write_text(replaced(MANIFEST, '"accelerator-v1"', '"accelerator-v9"'))
+    path.write_text(replaced(MANIFEST, '"accelerator-v2"', '"accelerator-v9"'))
 
 
 def write_nothing(path: Path) -> None:

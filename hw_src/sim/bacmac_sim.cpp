@@ -27,7 +27,7 @@ namespace {
 
 constexpr int BEAT_BYTES = BACMAC_IN;  // parameter IN of the build
 constexpr int ANSWER_CYCLES = 10'000;  // AXI4-Lite: later than this is never
-constexpr int RESET_CYCLES = 8;
+constexpr int RESET_CYCLES = 16;  // what aresetn needs
 constexpr int NO_ANSWER = -1, BROKEN = -2;
 constexpr int RESPONSE_OKAY = 0;
 

@@ -43,7 +43,7 @@ def simulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def run_bench(simulators: Path) -> Bench:
     """Run the cocotb tests of a module: run_bench(simulator, top, sources, module, ...)."""
-    from cocotb_tools.runner import get_runner  # noqa: PLC0415, it looks at PATH
+    from cocotb_tools.runner import get_runner
 
     built: set[Path] = set()
 

@@ -62,6 +62,6 @@ module shell_bench #(
       .clk(aclk), .rst(!aresetn), .valid(s_axi_rvalid), .ready(s_axi_rready),
       .payload({s_axi_rresp, s_axi_rdata}));
   axi_rules #(.WIDTH(9 * IN + 1)) m_rules (
-      .clk(aclk), .rst(!aresetn || core_rst), .valid(m_axis_tvalid), .ready(m_axis_tready),
+      .clk(aclk), .rst(core_rst), .valid(m_axis_tvalid), .ready(m_axis_tready),
       .payload({m_axis_tlast, m_axis_tkeep, m_axis_tdata}));
 endmodule

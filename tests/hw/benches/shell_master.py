@@ -59,7 +59,7 @@ class Master:
         dut = self.dut
         logging.getLogger("cocotb.shell_bench").setLevel(logging.ERROR)
         dut.aresetn.value = 0
-        dut.dma_rst.value = 0
+        dut.dma_rst.value = 1
         cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
         bus = AxiLiteBus.from_prefix(dut, "s_axi")
         self.registers = AxiLiteMaster(bus, dut.aclk, dut.aresetn, reset_active_level=False)
@@ -68,6 +68,7 @@ class Master:
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), *ends)
         await ClockCycles(dut.aclk, 16)
         dut.aresetn.value = 1
+        dut.dma_rst.value = 0
         await ClockCycles(dut.aclk, 2)
         cocotb.start_soon(self._watch())
         return self
@@ -76,6 +77,8 @@ class Master:
         dut = self.dut
         while True:
             await RisingEdge(dut.aclk)
+            if int(dut.dma_rst.value):
+                continue
             state = STATES[int(dut.run_state.value)]
             if int(dut.core_rst.value):
                 self.resets[state] += 1

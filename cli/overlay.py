@@ -1,4 +1,4 @@
-"""`bacmac overlay`: list, show and check accelerator overlays."""
+"""`bacmac overlay`: list, show, check and estimate accelerator overlays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.estimate import estimate, roofline
 from bacmac.cli.output import json_option, note, print_json, print_table
 from bacmac.host.files import write_bytes
 from bacmac.overlays.check import check_overlay
@@ -17,7 +18,11 @@ from bacmac.overlays.registry import find_manifest, list_overlays, load_overlay
 
 @click.group()
 def overlay() -> None:
-    """List, show and check accelerator overlays."""
+    """List, show, check and estimate accelerator overlays."""
+
+
+overlay.add_command(estimate)
+overlay.add_command(roofline)
 
 
 @overlay.command("list")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bacmac.host.errors import OverlayError
-from bacmac.host.manifest.overlay import Geometry, Manifest
+from bacmac.host.manifest.overlay import Buffers, Geometry, Manifest, Overlay
 from bacmac.overlays.registry import list_overlays, load_overlay
 
 PRODUCT_TERMS = {"uniform-4": 0, "pot-4e4": 2, "pot-4": 3, "uniform-8": 4}
@@ -20,11 +20,20 @@ MAGNITUDE_BITS = {0: 3, 1: 3, 2: 3, 3: 3, 4: 7}
 
 @dataclass(frozen=True)
 class Configuration:
-    """One build of the RTL: a manifest, and the number of its product term."""
+    """One build of the RTL: an overlay, and the number of its product term."""
 
-    name: str
-    manifest: Manifest
+    overlay: Overlay
     product: int
+
+    @property
+    def name(self) -> str:
+        """The overlay's."""
+        return self.manifest.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """The overlay's."""
+        return self.overlay.manifest
 
     @property
     def geometry(self) -> Geometry:
@@ -60,8 +69,8 @@ class Configuration:
             "PROGRAM_BYTES": buffers.program_bytes,
         }
 
-    def resized(self, inputs: int, outputs: int) -> Configuration:
-        """The same design with an array of another size."""
+    def resized(self, inputs: int, outputs: int, buffers: Buffers | None = None) -> Configuration:
+        """The same design with another array, and other memories where they are given."""
         geometry = replace(
             self.geometry,
             inputs=inputs,
@@ -69,8 +78,14 @@ class Configuration:
             group_inputs=inputs,
             group_outputs=outputs,
         )
-        manifest = replace(self.manifest, geometry=geometry, beat_bytes=inputs)
-        return replace(self, name=f"{self.name} {inputs}x{outputs}", manifest=manifest)
+        manifest = replace(
+            self.manifest,
+            name=f"{self.name} {inputs}x{outputs}",
+            geometry=geometry,
+            beat_bytes=inputs,
+            buffers=buffers or self.manifest.buffers,
+        )
+        return replace(self, overlay=replace(self.overlay, manifest=manifest))
 
 
 def find_configurations(
@@ -82,20 +97,22 @@ def find_configurations(
         OverlayError: no such overlay, or it executes a scheme that no product term is for.
     """
     if not names:
-        found = [overlay.manifest for overlay in list_overlays(folders)]
-        return (*(_configuration(m) for m in found), _naive(folders))
+        return (*(_configuration(found) for found in list_overlays(folders)), _naive(folders))
     return tuple(
-        _naive(folders) if name == NAIVE else _configuration(load_overlay(name, folders).manifest)
+        _naive(folders) if name == NAIVE else _configuration(load_overlay(name, folders))
         for name in names
     )
 
 
 def _naive(folders: Sequence[Path]) -> Configuration:
-    manifest = load_overlay("mac-uniform4", folders).manifest
-    return Configuration(NAIVE, replace(manifest, name=NAIVE), NAIVE_TERM)
+    overlay = load_overlay("mac-uniform4", folders)
+    return Configuration(
+        replace(overlay, manifest=replace(overlay.manifest, name=NAIVE)), NAIVE_TERM
+    )
 
 
-def _configuration(manifest: Manifest) -> Configuration:
+def _configuration(overlay: Overlay) -> Configuration:
+    manifest = overlay.manifest
     product = PRODUCT_TERMS.get(manifest.scheme)
     if product is None:
         raise OverlayError(
@@ -104,4 +121,4 @@ def _configuration(manifest: Manifest) -> Configuration:
             found=manifest.scheme,
             expected=f"one that the RTL has a product term for: {', '.join(PRODUCT_TERMS)}",
         )
-    return Configuration(manifest.name, manifest, product)
+    return Configuration(overlay, product)

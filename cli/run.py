@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
+from bacmac.host.device.driver import LayerCounters
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
@@ -40,6 +42,7 @@ from bacmac.host.runtime.session import Session
 @device_option
 @batch_option
 @normalization_options
+@click.option("--layers", is_flag=True, help="Also show what each layer did.")
 @click.option("-o", "--output", type=FILE, help="Also write classes and output values (.npz).")
 @json_option
 def run(
@@ -53,6 +56,7 @@ def run(
     pixel_max: float | None,
     mean: str | None,
     std: str | None,
+    layers: bool,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -80,6 +84,8 @@ def run(
         print_json(_payload(result, where))
         return
     print_table(["quantity", "value"], _rows(result, where), prose=(1,))
+    if layers and where is not None:
+        _print_layers(where.layers)
     if output is not None:
         note(f"{output}: {result.n_images} rows of classes and values")
 
@@ -91,6 +97,7 @@ class _Where:
     device: str
     overlay: str
     clock_hz: float
+    layers: tuple[LayerCounters, ...]
 
 
 def _run_float(
@@ -124,9 +131,10 @@ def _run_packed(
     try:
         with Session(board, chosen, model, batch_size=batch) as session, progress() as advance:
             result = evaluate(session, image_set, advance)
+            layers = session.layer_counters()
     finally:
         board.close()
-    return result, _Where(device, chosen.manifest.name, chosen.manifest.clock_hz)
+    return result, _Where(device, chosen.manifest.name, chosen.manifest.clock_hz, layers)
 
 
 def _payload(result: Evaluation, where: _Where | None) -> dict[str, object]:
@@ -162,15 +170,18 @@ def _rows(result: Evaluation, where: _Where | None) -> list[tuple[str, object]]:
     if where is None or result.work is None:
         return [("device", "none: the float network, computed on this machine"), *rows]
     counters, busy_s = result.work.counters, result.work.busy_s
-    slots = counters.products_done + counters.products_skipped
-    skipped = counters.products_skipped / slots if slots else 0.0
+    executed = counters.products_done + counters.products_isolated
+    slots = executed + counters.products_skipped
+    busy = counters.busy_cycles / counters.cycles
     return [
         ("device", f"{where.device} ({_PROVENANCE[result.provenance]})"),
         ("overlay", where.overlay),
         *rows,
         ("cycles", f"{counters.cycles:,} ({counters.cycles / result.n_images:,.0f} an image)"),
+        ("busy cycles", f"{counters.busy_cycles:,} ({busy:.1%})"),
         ("products done", f"{counters.products_done:,}"),
-        ("products skipped", f"{counters.products_skipped:,} ({skipped:.1%}, zero weights)"),
+        ("slots held still", _share(counters.products_isolated, executed, "zero weights, edges")),
+        ("slots skipped", _share(counters.products_skipped, slots, "empty groups: no cycle")),
         (
             "device time",
             (
@@ -179,6 +190,31 @@ def _rows(result: Evaluation, where: _Where | None) -> list[tuple[str, object]]:
             ),
         ),
     ]
+
+
+def _share(count: int, of: int, what: str) -> str:
+    return f"{count:,} ({count / of if of else 0:.1%}, {what})"
+
+
+def _print_layers(layers: Sequence[LayerCounters]) -> None:
+    print_table(
+        ["layer", "cycles", "busy", "products", "held still", "skipped", "utilisation"],
+        [
+            (
+                layer.name,
+                f"{layer.cycles // layer.images:,}",
+                f"{layer.busy_cycles / layer.cycles:.1%}",
+                f"{layer.products_done // layer.images:,}",
+                f"{layer.products_isolated // layer.images:,}",
+                f"{layer.products_skipped // layer.images:,}",
+                f"{layer.utilisation:.1%}",
+            )
+            for layer in layers
+        ],
+        numbers=(1, 2, 3, 4, 5, 6),
+        title="one image, by the device's counters; utilisation: products of all that the array "
+        "could do in these cycles",
+    )
 
 
 _PROVENANCE = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.model.quantized import QuantizedModel
-from bacmac.host.pack.compress import LayerSummary, summarize
+from bacmac.host.pack.summary import LayerSummary, summarize
 from bacmac.host.runtime.evaluate import Evaluation
 from bacmac.overlays.fairness import LedgerRow
 from bacmac.power.runs import Arm, ArmName, ComparePlan, RunRecord
@@ -25,7 +25,8 @@ class ArmSummary:
         weight_bits: bits of a weight code, largest over the layers.
         sparsity: share of zero weights.
         n_images: images classified; n_correct of them right, None without labels.
-        cycles, products_done, products_skipped: of one inference, by the device's counters.
+        cycles, busy_cycles, products_done, products_isolated, products_skipped: of one inference,
+            by the device's counters.
     """
 
     overlay: str
@@ -42,7 +43,9 @@ class ArmSummary:
     n_images: int
     n_correct: int | None
     cycles: float
+    busy_cycles: float
     products_done: float
+    products_isolated: float
     products_skipped: float
 
     @property
@@ -73,7 +76,9 @@ def summarize_arm(
         evaluation.n_images,
         evaluation.n_correct,
         record.counters.cycles / n,
+        record.counters.busy_cycles / n,
         record.counters.products_done / n,
+        record.counters.products_isolated / n,
         record.counters.products_skipped / n,
     )
 

@@ -59,11 +59,11 @@ def _outputs(records: Sequence[RunRecord]) -> Iterator[Check]:
 def _work(records: Sequence[RunRecord]) -> Iterator[Check]:
     for arm in ARMS:
         own = [r for r in records if r.arm == arm]
-        counts = {(r.counters.products_done, r.counters.products_skipped) for r in own}
+        counts = {r.counters for r in own}
         times = [r.run.duration_s for r in own]
         spread = (max(times) - min(times)) / max(times)
         good = len(counts) == 1 and spread <= 0.01
-        text = f"{arm}: product counts {_distinct(len(counts))}, run times within {spread:.2%}"
+        text = f"{arm}: counters {_distinct(len(counts))}, run times within {spread:.2%}"
         yield Check("same work in every run", "", good, text)
 
 

@@ -70,7 +70,7 @@ class Coefficients:
         return self.values[name].value
 
     def product_j(self, scheme: str) -> tuple[float, float]:
-        """Energy in J of a product done and of one skipped; KeyError for an unknown scheme."""
+        """Energy in J of a product done and of a zero weight's slot; KeyError: unknown scheme."""
         cost = self.products[scheme]
         done = cost.toggle_units * self["toggle_unit_pj"] * 1e-12
         return done, done * cost.skipped

@@ -280,12 +280,15 @@ def overlay_w(manifest: Manifest, numbers: Coefficients) -> float:
 def activity_j(
     activity: Activity, manifest: Manifest, numbers: Coefficients
 ) -> tuple[float, float]:
-    """Dynamic energy of an activity in J: on INT, and in the DRAM."""
-    done_j, skipped_j = numbers.product_j(manifest.scheme)
+    """Dynamic energy of an activity in J: on INT, and in the DRAM.
+
+    A group that is skipped takes no cycle, and so nothing of it is paid for.
+    """
+    done_j, isolated_j = numbers.product_j(manifest.scheme)
     picojoules = (
         activity.weight_bytes * numbers["weight_byte_pj"]
         + activity.activation_bytes * numbers["activation_byte_pj"]
         + activity.dma_bytes * numbers["dma_byte_pj"]
     )
-    int_j = activity.products_done * done_j + activity.products_skipped * skipped_j
+    int_j = activity.products_done * done_j + activity.products_isolated * isolated_j
     return int_j + picojoules * 1e-12, activity.dma_bytes * numbers["dram_byte_pj"] * 1e-12

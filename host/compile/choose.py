@@ -17,7 +17,8 @@ def choose_overlay(
 ) -> Overlay:
     """The overlay with the narrowest codes, of a product kind if one is named, that runs the model.
 
-    Between equals shifts come before multiplications, then names decide.
+    Between equals shifts come before multiplications, then fewer levels before more, then names
+    decide.
 
     Raises:
         MismatchError: none executes the model's weights; the reasons are listed.
@@ -41,6 +42,7 @@ def choose_overlay(
     )
 
 
-def _preference(overlay: Overlay) -> tuple[int, str, str]:
+def _preference(overlay: Overlay) -> tuple[int, str, int, str]:
     manifest = overlay.manifest
-    return SCHEMES[manifest.scheme].bits, manifest.product, manifest.name
+    scheme = SCHEMES[manifest.scheme]
+    return scheme.bits, manifest.product, len(scheme.levels), manifest.name

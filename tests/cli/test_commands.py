@@ -161,6 +161,20 @@ def test_run_gives_the_same_on_any_batch_size(run, bac_file, test_images):
     assert small["counters"]["images"] == 500
 
 
+def test_run_tells_what_each_layer_did(run, bac_file, test_images):
+    table = run("run", bac_file, "--images", test_images, "--limit", "20", "--layers")
+    found = _json(run("run", bac_file, "--images", test_images, "--limit", "20", "--json"))
+
+    counters, layers = found["counters"], found["layers"]
+    assert [layer["images"] for layer in layers] == [20] * len(layers)
+    for name in ("busy_cycles", "products_done", "products_isolated", "products_skipped"):
+        assert sum(layer[name] for layer in layers) == counters[name], name
+    assert sum(layer["cycles"] for layer in layers) < counters["cycles"], "streams come on top"
+    assert all(0 <= layer["utilisation"] <= 1 for layer in layers)
+    assert "utilisation" in table.out
+    assert all(layer["name"] in table.out for layer in layers)
+
+
 def test_a_model_of_eight_bits_finds_the_overlay_that_runs_it(run, mac_file, test_images):
     found = _json(run("run", mac_file, "--images", test_images, "--limit", "10", "--json"))
 
@@ -198,7 +212,7 @@ def test_overlay_list_and_show_speak_json(run):
     names = [row["name"] for row in _json(run("overlay", "list", "--json"))]
     shown = _json(run("overlay", "show", "mac-uniform8", "--json"))
 
-    assert names == ["bac-pot4", "mac-uniform4", "mac-uniform8"]
+    assert names == ["bac-pot4", "bac-pot4e4", "mac-uniform4", "mac-uniform8"]
     assert shown["manifest"]["scheme"] == "uniform-8"
     assert shown["registers"]["registers"][0]["name"] == "ID"
 

@@ -13,8 +13,8 @@ from bacmac.overlays.registry import list_overlays
     ("scheme", "product", "name"),
     [
         ("pot-4", None, "bac-pot4"),
-        ("pot-4e4", None, "bac-pot4"),
-        ("ternary", None, "bac-pot4"),
+        ("pot-4e4", None, "bac-pot4e4"),
+        ("ternary", None, "bac-pot4e4"),
         ("ternary", "mac", "mac-uniform4"),
         ("pot-3", "mac", "mac-uniform4"),
         ("uniform-3", None, "mac-uniform4"),

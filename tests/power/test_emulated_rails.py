@@ -30,7 +30,7 @@ def quiet() -> Coefficients:
 
 
 def work(start_s: float, end_s: float, products: int = 10**10) -> Activity:
-    return Activity(round(start_s * SECOND), round(end_s * SECOND), 1, products, 0, 0, 0, 0)
+    return Activity(round(start_s * SECOND), round(end_s * SECOND), 1, 1, products, 0, 0, 0, 0, 0)
 
 
 def loaded(overlay: str = "bac-pot4") -> ActivityLog:
@@ -220,6 +220,18 @@ def test_static_power_follows_the_lut_count() -> None:
     ratio = overlay_w(mac, numbers) / overlay_w(bac, numbers)
 
     assert ratio == pytest.approx(mac.resources["LUT"] / bac.resources["LUT"])
+
+
+def test_a_zero_weight_costs_less_than_a_product_and_a_skipped_group_nothing() -> None:
+    numbers, manifest = load_coefficients(), load_overlay("bac-pot4").manifest
+    done = work(0, 1, products=10**9)
+    isolated = replace(done, products_done=0, products_isolated=10**9)
+    skipped = replace(done, products_done=0, products_skipped=10**9)
+
+    costs = [activity_j(a, manifest, numbers)[0] for a in (done, isolated, skipped)]
+
+    assert costs[1] / costs[0] == pytest.approx(numbers.products["pot-4"].skipped)
+    assert costs[2] == 0
 
 
 def test_an_overlay_without_luts_or_without_a_cost_is_refused() -> None:

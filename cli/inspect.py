@@ -11,8 +11,8 @@ from bacmac.cli.choices import FILE
 from bacmac.cli.layers import layer_bytes, layer_json, print_layers
 from bacmac.cli.output import json_option, print_json, print_table
 from bacmac.host.model.layers import Normalization
-from bacmac.host.pack.compress import summarize
 from bacmac.host.pack.file import read_packed
+from bacmac.host.pack.summary import summarize
 
 
 @click.command()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bacmac.cli.output import print_table
-from bacmac.host.pack.compress import LayerSummary
 from bacmac.host.pack.file import PackedModel
+from bacmac.host.pack.summary import LayerSummary
 
 
 def layer_json(layer: LayerSummary, n_bytes: int) -> dict[str, object]:
@@ -25,6 +25,8 @@ def layer_json(layer: LayerSummary, n_bytes: int) -> dict[str, object]:
         "bits_per_weight": layer.bits_per_weight,
         "bytes": n_bytes,
         "macs": layer.macs,
+        "groups": layer.n_groups,
+        "empty_groups": layer.n_empty_groups,
     }
 
 
@@ -59,21 +61,29 @@ def print_layers(packed: PackedModel, layers: Sequence[LayerSummary]) -> None:
 
 def print_quality(layers: Sequence[LayerSummary]) -> None:
     """What quantization and pruning made of each layer, the total last."""
+    weighted = [layer for layer in layers if layer.n_weights]
+    heads = ["layer", "scheme", "weights", "levels used", "zeros", "squared error", "bits/weight"]
+    rows: list[tuple[str | int, ...]] = [
+        (
+            layer.name,
+            layer.scheme,
+            f"{layer.n_weights:,}",
+            len(layer.levels_used),
+            f"{layer.sparsity:.1%}",
+            f"{layer.relative_squared_error:.2e}",
+            f"{layer.bits_per_weight:.2f}",
+        )
+        for layer in weighted
+    ]
+    if any(layer.n_groups for layer in weighted):
+        heads += ["groups", "empty"]
+        rows = [
+            (*row, f"{layer.n_groups:,}", f"{layer.n_empty_groups / layer.n_groups:.1%}")
+            for row, layer in zip(rows, weighted, strict=True)
+        ]
     print_table(
-        ["layer", "scheme", "weights", "levels used", "zeros", "squared error", "bits/weight"],
-        [
-            (
-                layer.name,
-                layer.scheme,
-                f"{layer.n_weights:,}",
-                len(layer.levels_used),
-                f"{layer.sparsity:.1%}",
-                f"{layer.relative_squared_error:.2e}",
-                f"{layer.bits_per_weight:.2f}",
-            )
-            for layer in layers
-            if layer.n_weights
-        ],
-        numbers=(2, 3, 4, 5, 6),
+        heads,
+        rows,
+        numbers=range(2, len(heads)),
         title="squared error: of the weights, relative to their sum of squares",
     )

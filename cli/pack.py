@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
+from bacmac.cli.choices import folders_option
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, progress
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
-from bacmac.host.pack.compress import CompressOptions, compress, summarize
+from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import read_packed, write_packed
 from bacmac.host.pack.layer_table import LayerTable, read_layer_table
+from bacmac.host.pack.summary import skipped_cycles, summarize
+from bacmac.overlays.registry import load_overlay
 
 _FILE = click.Path(path_type=Path)
 _SCHEME = click.Choice(list(SCHEMES))
@@ -38,11 +41,20 @@ _BIAS_CORRECTION = {"auto": None, "on": True, "off": False}
     "--layer-table",
     type=_FILE,
     help='Exceptions by layer, JSON: {"conv1": "uniform-8", "conv2": {"scheme": "pot-3", '
-    '"activation_bits": 6, "sparsity": 0.3}}.',
+    '"activation_bits": 6, "sparsity": 0.3, "group_sparsity": 0.5}}.',
 )
 @click.option(
     "--sparsity", type=float, default=0.0, show_default=True, help="Share of weights made zero."
 )
+@click.option(
+    "--prune-groups",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of weight groups made empty, which cost no time at all; needs --overlay.",
+)
+@click.option("--overlay", help="Overlay name or manifest that says how large a group is.")
+@folders_option
 @click.option(
     "--pruning",
     type=click.Choice(["magnitude", "pot-aware"]),
@@ -53,9 +65,8 @@ _BIAS_CORRECTION = {"auto": None, "on": True, "off": False}
 @click.option(
     "--scope",
     type=click.Choice(["layer", "global"]),
-    default="layer",
-    show_default=True,
-    help="Reach the sparsity in each layer, or over all layers together.",
+    help="Reach the share in each layer, or over all layers together  [default: layer for weights, "
+    "global for groups].",
 )
 @click.option(
     "--rounding",
@@ -95,8 +106,11 @@ def pack(
     first_last: str | None,
     layer_table: Path | None,
     sparsity: float,
+    prune_groups: float,
+    overlay: str | None,
+    folders: tuple[Path, ...],
     pruning: str,
-    scope: str,
+    scope: str | None,
     rounding: str,
     bias_correction: str,
     activation_bits: int,
@@ -115,6 +129,10 @@ def pack(
     images = load_images(calibration, shape=network.input_shape)
     normalization = resolve_normalization(images, pixel_max, mean, std)
     table = read_layer_table(layer_table) if layer_table else LayerTable()
+    group = None
+    if overlay is not None:
+        geometry = load_overlay(overlay, folders).manifest.geometry
+        group = (geometry.group_outputs, geometry.group_inputs)
     options = CompressOptions(
         scheme=scheme,
         first_last=first_last,
@@ -123,6 +141,9 @@ def pack(
         sparsities=table.sparsities,
         pruning=pruning,
         scope=scope,
+        group_sparsity=prune_groups,
+        group_sparsities=table.group_sparsities,
+        group=group,
         rounding=rounding,
         bias_correction=_BIAS_CORRECTION[bias_correction],
         activation_bits=activation_bits,
@@ -134,7 +155,7 @@ def pack(
         quantized = compress(network, images, options, progress=advance)
     write_packed(output, quantized)
     packed = read_packed(output)
-    layers = summarize(quantized)
+    layers = summarize(quantized, group)
     if as_json:
         print_json(
             {
@@ -146,4 +167,6 @@ def pack(
         )
         return
     print_quality(layers)
+    if group is not None:
+        note(f"empty groups save {skipped_cycles(layers):.1%} of the array's cycles")
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")

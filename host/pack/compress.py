@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from bacmac.host.arith.engine import Engine
-from bacmac.host.arith.network import ConvOp, Op, Shape
-from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.forward import FloatTensor, forward
@@ -18,6 +16,7 @@ from bacmac.host.model.inputs import Images, input_codes, normalized
 from bacmac.host.model.layers import Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
+from bacmac.host.prune.groups import GroupPruning, prune_groups
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
 from bacmac.host.quantize.activations import collect_statistics
 from bacmac.host.quantize.options import (
@@ -44,7 +43,13 @@ class CompressOptions:
         sparsity: share of zero weights, 0 to below 1.
         sparsities: shares of single layers.
         pruning: "magnitude" or "pot-aware".
-        scope: reach `sparsity` in each "layer", or "global" over all of them together.
+        scope: reach `sparsity` or `group_sparsity` in each "layer", or "global" over all of them
+            together; None is "layer" for weights and "global" for groups.
+        group_sparsity: share of whole groups made empty, 0 to below 1; the weights that stay are
+            fitted anew (`prune.groups`). `sparsity` counts the weights of empty groups too.
+        group_sparsities: shares of single layers.
+        group: output channels and inputs of a group, from the overlay's geometry; needed where
+            groups are pruned.
         rounding: "compensated" or "nearest".
         bias_correction: match each channel's mean output on the calibration images. None tries
             both and keeps the one whose outputs are nearer the float network's, on images of the
@@ -64,7 +69,10 @@ class CompressOptions:
     sparsity: float = 0.0
     sparsities: Mapping[str, float] = field(default_factory=dict)
     pruning: str = "magnitude"
-    scope: str = "layer"
+    scope: str | None = None
+    group_sparsity: float = 0.0
+    group_sparsities: Mapping[str, float] = field(default_factory=dict)
+    group: tuple[int, int] | None = None
     rounding: str = "compensated"
     bias_correction: bool | None = None
     activation_bits: int = 8
@@ -75,11 +83,19 @@ class CompressOptions:
     def __post_init__(self) -> None:
         _ = self.quantize_options
         check_choice("pruning", self.pruning, METHODS)
-        check_choice("scope", self.scope, SCOPES)
-        shares = {f"sparsities[{name!r}]": share for name, share in self.sparsities.items()}
-        for name, share in {"sparsity": self.sparsity, **shares}.items():
+        if self.scope is not None:
+            check_choice("scope", self.scope, SCOPES)
+        shares = {"sparsity": self.sparsity, "group_sparsity": self.group_sparsity}
+        shares |= {f"sparsities[{name!r}]": share for name, share in self.sparsities.items()}
+        for name, share in self.group_sparsities.items():
+            shares[f"group_sparsities[{name!r}]"] = share
+        for name, share in shares.items():
             if not 0.0 <= share < 1.0:
                 raise InputError("options", name, found=str(share), expected="0 to below 1")
+        if self.prunes_groups and self.group is None:
+            raise InputError(
+                "options", "group", found="none", expected="the group shape of an overlay"
+            )
         if self.calibration_images < 1:
             raise InputError(
                 "options",
@@ -87,6 +103,11 @@ class CompressOptions:
                 found=str(self.calibration_images),
                 expected="1 or more",
             )
+
+    @property
+    def prunes_groups(self) -> bool:
+        """Whether any layer loses whole groups."""
+        return self.group_sparsity > 0 or bool(self.group_sparsities)
 
     @property
     def quantize_options(self) -> QuantizeOptions:
@@ -100,43 +121,6 @@ class CompressOptions:
             activation_bits=self.activation_bits,
             activation_bits_table=self.activation_bits_table,
         )
-
-
-@dataclass(frozen=True)
-class LayerSummary:
-    """What a person wants to know of one layer, or of all ("total").
-
-    Attributes:
-        name: the layer's, or "total".
-        op: "conv", "dense", "structural", "max pool", "average pool", or "" for the total.
-        scheme: of the weights; "" where there are none, "mixed" for a total of several.
-        weight_shape: (C_out, C_in / groups, kh, kw), or () where there are no weights.
-        output_shape: (C, H, W).
-        n_weights: weights that count; 0 for pools and structural layers.
-        n_zeros: of these, how many are zero.
-        levels_used: distinct levels among these, ascending.
-        relative_squared_error: sum((w - level*scale)^2) / sum(w^2) against the float weights; the
-            total is the mean of the layers', each counted by its weights.
-        bits_per_weight: bits of one dense code (a mean over all weights for the total).
-        macs: multiply-accumulates of one image, structural layers and pools not counted.
-    """
-
-    name: str
-    op: str
-    scheme: str
-    weight_shape: tuple[int, ...]
-    output_shape: Shape
-    n_weights: int
-    n_zeros: int
-    levels_used: tuple[int, ...]
-    relative_squared_error: float
-    bits_per_weight: float
-    macs: int
-
-    @property
-    def sparsity(self) -> float:
-        """Share of zero weights; 0 where there are no weights."""
-        return self.n_zeros / self.n_weights if self.n_weights else 0.0
 
 
 def compress(
@@ -177,8 +161,9 @@ def compress(
                 found=f"{len(values)} values",
                 expected=f"1, or one for each of {model.input_shape[0]} channels",
             )
-    masks = _masks(model, options)
-    statistics = collect_statistics(model, images, normalization, progress)
+    smaller, group_masks = _without_groups(model, images, normalization, options, progress)
+    masks = _masks(smaller, group_masks, options)
+    statistics = collect_statistics(smaller, images, normalization, progress)
 
     def quantized(bias_correction: bool) -> QuantizedModel:
         def told(stage: str, done: int, total: int) -> None:
@@ -186,7 +171,7 @@ def compress(
                 progress(f"{stage}{', biases' if bias_correction else ''}", done, total)
 
         return quantize_model(
-            model,
+            smaller,
             images,
             normalization,
             replace(options.quantize_options, bias_correction=bias_correction),
@@ -239,47 +224,46 @@ def _output_error(quantized: QuantizedModel, images: Images, floats: FloatTensor
     return float(np.mean((outputs - floats) ** 2))
 
 
-def summarize(model: QuantizedModel) -> tuple[LayerSummary, ...]:
-    """One summary a layer in execution order, then the total."""
-    shapes = model.network.shapes
-    layers = []
-    for index, layer in enumerate(model.layers):
-        op, shape = layer.op, shapes[index + 1]
-        weighted = isinstance(op, ConvOp) and layer.has_weights
-        levels = op.levels if isinstance(op, ConvOp) else np.zeros((), np.int8)
-        layers.append(
-            LayerSummary(
-                name=layer.name,
-                op=_op_word(op, structural=layer.structural, input_shape=shapes[op.input]),
-                scheme=layer.scheme if weighted else "",
-                weight_shape=levels.shape,
-                output_shape=shape,
-                n_weights=levels.size if weighted else 0,
-                n_zeros=levels.size - int(np.count_nonzero(levels)) if weighted else 0,
-                levels_used=tuple(np.unique(levels).tolist()) if weighted else (),
-                relative_squared_error=layer.relative_squared_error,
-                bits_per_weight=float(SCHEMES[layer.scheme].bits) if weighted else 0.0,
-                macs=levels[0].size * int(np.prod(shape)) if weighted else 0,
-            )
-        )
-    return (*layers, _total(layers))
+def _without_groups(
+    model: Model,
+    images: Images,
+    normalization: Normalization,
+    options: CompressOptions,
+    progress: Progress | None,
+) -> tuple[Model, Masks]:
+    """The model with fewer groups, its weights fitted anew, and the masks of what is left."""
+    if not options.prunes_groups or options.group is None:
+        return model, {}
+    outputs, inputs = options.group
+    pruning = GroupPruning(
+        outputs,
+        inputs,
+        options.group_sparsity,
+        scope=options.scope or "global",
+        shares=options.group_sparsities,
+    )
+    return prune_groups(model, normalized(images, normalization), pruning, progress=progress)
 
 
-def _masks(model: Model, options: CompressOptions) -> Masks:
+def _masks(model: Model, group_masks: Masks, options: CompressOptions) -> Masks:
+    """Masks of single weights, within those of groups: their weights are zero and go first."""
     names = weighted_layers(model)
     ends = {names[0], names[-1]} if options.first_last is not None and names else set()
     scales = None
     if options.pruning == "pot-aware" and (options.sparsity > 0 or options.sparsities):
         scales = weight_scales(model, options.quantize_options)
-    return prune(
+    masks = prune(
         model,
         options.sparsity,
         method=options.pruning,
-        scope=options.scope,
+        scope=options.scope or "layer",
         sparsities=options.sparsities,
         exclude=ends - set(options.sparsities),
         scales=scales,
     )
+    for name, mask in group_masks.items():
+        masks[name] = masks[name] & mask if name in masks else mask
+    return masks
 
 
 def _provenance(
@@ -309,36 +293,3 @@ def _provenance(
         "options": words,
         "bias_correction": bias_correction,
     }
-
-
-def _op_word(op: Op, *, structural: bool, input_shape: Shape) -> str:
-    if not isinstance(op, ConvOp):
-        return f"{op.kind} pool"
-    if structural:
-        return "structural"
-    whole = op.levels.shape[2:] == input_shape[1:] and not any(op.padding) and op.groups == 1
-    return "dense" if whole else "conv"
-
-
-def _total(layers: list[LayerSummary]) -> LayerSummary:
-    weighted = [layer for layer in layers if layer.n_weights]
-    n_weights = sum(layer.n_weights for layer in weighted)
-    schemes = {layer.scheme for layer in weighted}
-
-    def mean(values: list[float]) -> float:
-        total = sum(v * layer.n_weights for v, layer in zip(values, weighted, strict=True))
-        return total / n_weights if n_weights else 0.0
-
-    return LayerSummary(
-        name="total",
-        op="",
-        scheme=schemes.pop() if len(schemes) == 1 else "mixed" if schemes else "",
-        weight_shape=(),
-        output_shape=layers[-1].output_shape,
-        n_weights=n_weights,
-        n_zeros=sum(layer.n_zeros for layer in weighted),
-        levels_used=tuple(sorted({level for layer in weighted for level in layer.levels_used})),
-        relative_squared_error=mean([layer.relative_squared_error for layer in weighted]),
-        bits_per_weight=mean([layer.bits_per_weight for layer in weighted]),
-        macs=sum(layer.macs for layer in weighted),
-    )

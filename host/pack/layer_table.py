@@ -19,13 +19,14 @@ class LayerTable:
     schemes: dict[str, str] = field(default_factory=dict)
     activation_bits: dict[str, int] = field(default_factory=dict)
     sparsities: dict[str, float] = field(default_factory=dict)
+    group_sparsities: dict[str, float] = field(default_factory=dict)
 
 
 def read_layer_table(path: str | Path) -> LayerTable:
     """Read a JSON object of layers: {"conv1": "uniform-8"} or {"conv1": {"scheme": ...}}.
 
-    An object may hold `scheme`, `activation_bits` (2 to 8) and `sparsity` (0 to below 1). Whether
-    the layers exist is for whoever has the model to say.
+    An object may hold `scheme`, `activation_bits` (2 to 8), `sparsity` and `group_sparsity` (0 to
+    below 1). Whether the layers exist is for whoever has the model to say.
 
     Raises:
         InputError: unreadable, no JSON object, or a value of the wrong kind.
@@ -73,12 +74,16 @@ def _add(table: LayerTable, path: str | Path, layer: str, key: str, value: objec
         if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= 8:
             raise InputError(path, where, found=repr(value), expected="a whole number from 2 to 8")
         table.activation_bits[layer] = value
-    elif key == "sparsity":
+    elif key in ("sparsity", "group_sparsity"):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not 0 <= float(value) < 1:  # type: ignore[arg-type]
             raise InputError(path, where, found=repr(value), expected="a number from 0 to below 1")
-        table.sparsities[layer] = float(value)  # type: ignore[arg-type]
+        shares = table.sparsities if key == "sparsity" else table.group_sparsities
+        shares[layer] = float(value)  # type: ignore[arg-type]
     else:
         raise InputError(
-            path, where, found=repr(key), expected="scheme, activation_bits or sparsity"
+            path,
+            where,
+            found=repr(key),
+            expected="scheme, activation_bits, sparsity or group_sparsity",
         )

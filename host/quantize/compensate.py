@@ -10,15 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from bacmac.host.arith.schemes import Scheme
-from bacmac.host.model.forward import FloatTensor, columns
 from bacmac.host.model.layers import Conv
+from bacmac.host.model.moments import window_moments
 from bacmac.host.quantize.weights import Float, Levels, round_to_levels
 
 DAMPING = 0.01
 """Of the mean diagonal, added to the Hessian: columns that calibration hardly saw stay put."""
 BLOCK_COLUMNS = 64
 """Columns whose corrections are gathered before the rest of the matrix is touched (as GPTQ)."""
-BLOCK_BYTES = 1 << 26
 MAX_HESSIAN_ROWS = 1 << 13
 """Inputs of an output that compensation takes: a Hessian of 0.5 GB, and four of that at work."""
 
@@ -32,26 +31,8 @@ def hessian(layer: Conv, inputs: npt.NDArray[np.generic], *, centred: bool = Fal
         centred: about the mean window. That is the Hessian where the bias is free to take up
             whatever the mean of the outputs loses, as bias correction lets it.
     """
-    _, c_in, kh, kw = layer.weight.shape
-    k = c_in * kh * kw
-    total = np.zeros((layer.groups, k, k))
-    sums = np.zeros((layer.groups, k))
-    n_windows = 0
-    per_image = inputs[0].size * kh * kw * 4 // min(layer.stride)
-    block = max(1, BLOCK_BYTES // per_image)
-    for start in range(0, len(inputs), block):
-        x: FloatTensor = inputs[start : start + block].astype(np.float32)
-        windows = columns(x, (kh, kw), layer.stride, layer.padding)
-        for group in range(layer.groups):
-            part = windows[:, :, :, group * c_in : (group + 1) * c_in]
-            # one row a weight: image rows are then copied whole, which halves the time
-            rows = part.transpose(3, 4, 5, 0, 1, 2).reshape(k, -1)
-            total[group] += rows @ rows.T
-            sums[group] += rows.sum(1, dtype=np.float64)
-        n_windows += rows.shape[1]
-    if centred:
-        total -= sums[:, :, None] * sums[:, None, :] / n_windows
-    return total
+    moments = window_moments(layer, inputs)
+    return moments.central_squares if centred else moments.squares
 
 
 def compensated_levels(

@@ -19,7 +19,8 @@ from bacmac.host.model.forward import forward
 from bacmac.host.model.inputs import input_codes, normalized
 from bacmac.host.model.layers import INPUT, Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
-from bacmac.host.pack.compress import CompressOptions, compress, summarize
+from bacmac.host.pack.compress import CompressOptions, compress
+from bacmac.host.pack.summary import summarize
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
-from bacmac.host.device.driver import LayerCounters
+from bacmac.host.device.batch import LayerCounters
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically

@@ -18,16 +18,12 @@ from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.loader import BadDescriptorError, probe
 from bacmac.host.compile.work import Work, batch_work, total
 from bacmac.host.device.array import LoadedNetwork, load_array, run_bytes
+from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, ErrorCode, Select
 from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.manifest.registers import Register
 
-IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
-"""Values of STREAM_SELECT."""
-LOADED_FLAG = {PROGRAM: "PROGRAM", WEIGHTS: "WEIGHTS", CONSTANTS: "CONSTANTS"}
-BAD_DESCRIPTOR, OVERRUN, UNDERRUN, NOT_LOADED, BAD_BEAT, BUSY = range(1, 7)
-"""Values of STATUS.ERROR_CODE."""
 GUARDED = ("STREAM_SELECT", "LOAD_BYTES", "N_IMAGES", "REPEAT", "N_DESCRIPTORS")
 """Registers that are not to be written while a load or a batch runs; START is the sixth."""
 COUNTERS = (
@@ -40,14 +36,6 @@ COUNTERS = (
     "SKIPPED",
     "IMAGES",
 )
-LAYER_COUNTERS = {
-    "LAYER_CYCLES": "cycles",
-    "LAYER_BUSY": "busy_cycles",
-    "LAYER_PRODUCTS": "products_done",
-    "LAYER_ISOLATED": "products_isolated",
-    "LAYER_SKIPPED": "products_skipped",
-}
-"""And the field of `Work` that each counts."""
 
 
 @dataclass
@@ -70,7 +58,7 @@ class _Batch:
 class _Load:
     """A load between STREAM_SELECT and its last beat."""
 
-    kind: int
+    kind: Select
     n_bytes: int
     packet: bytes = b""
     end_ns: int | None = None
@@ -142,10 +130,10 @@ class Accelerator:
         if register.name == "CTRL":
             self._command(register, value)
         elif register.name in GUARDED and self._busy:
-            self._fail(BUSY, offset)
+            self._fail(ErrorCode.BUSY, offset)
         else:
             self._values[register.name] = value
-            if register.name == "STREAM_SELECT" and self._select != IMAGES:
+            if register.name == "STREAM_SELECT" and self._select != Select.IMAGES:
                 self._begin_load(self._select, self._values["LOAD_BYTES"])
 
     # ---- the streams
@@ -167,11 +155,11 @@ class Accelerator:
         work = Work(cycles=-(-taken // beat_bytes))
         end_ns = self._timeline.add(self._timeline.next_ns(), work, taken)
         if len(packet) > announced:
-            self._fail(OVERRUN, announced)
+            self._fail(ErrorCode.OVERRUN, announced)
         elif len(packet) % beat_bytes:
-            self._fail(BAD_BEAT, len(packet))
+            self._fail(ErrorCode.BAD_BEAT, len(packet))
         elif len(packet) < announced:
-            self._fail(UNDERRUN, len(packet))
+            self._fail(ErrorCode.UNDERRUN, len(packet))
         elif load is not None:
             load.packet, load.end_ns = packet, end_ns
         elif batch is not None:
@@ -196,8 +184,8 @@ class Accelerator:
 
     def _reset(self) -> None:
         self._values = {register.name: register.reset for register in self._map.registers}
-        self._memories: dict[int, bytes] = dict.fromkeys(LOADED_FLAG, b"")
-        self._loaded: set[int] = set()
+        self._memories: dict[Select, bytes] = dict.fromkeys(LOADS, b"")
+        self._loaded: set[Select] = set()
         self._load: _Load | None = None
         self._error_code = self._error_info = 0
         self._done = False
@@ -214,9 +202,9 @@ class Accelerator:
         return register
 
     @property
-    def _select(self) -> int:
+    def _select(self) -> Select:
         select = self._map.register("STREAM_SELECT").field("SELECT")
-        return (self._values["STREAM_SELECT"] & select.mask) >> select.lsb
+        return Select((self._values["STREAM_SELECT"] & select.mask) >> select.lsb)
 
     @property
     def _busy(self) -> bool:
@@ -241,7 +229,7 @@ class Accelerator:
             "ERROR": failed,
             "ERROR_CODE": self._error_code,
         }
-        values.update({name: kind in self._loaded for kind, name in LOADED_FLAG.items()})
+        values.update({kind.name: kind in self._loaded for kind in LOADS})
         register = self._map.register("STATUS")
         return sum(int(value) << register.field(name).lsb for name, value in values.items())
 
@@ -251,29 +239,29 @@ class Accelerator:
             return
         start = bool(value & register.field("START").mask)
         if start and self._busy:
-            self._fail(BUSY, register.offset)
+            self._fail(ErrorCode.BUSY, register.offset)
             return
         if value & register.field("CLEAR_COUNTERS").mask:
             self._counters = dict.fromkeys(COUNTERS, 0)
         if start and not self._error_code:
             self._start()
 
-    def _begin_load(self, kind: int, n_bytes: int) -> None:
+    def _begin_load(self, kind: Select, n_bytes: int) -> None:
         if self._error_code:
             return
-        self._loaded -= set(LOADED_FLAG) if kind == PROGRAM else {kind}
+        self._loaded -= set(LOADS) if kind == Select.PROGRAM else {kind}
         buffers = self._manifest.buffers
         capacity = {
-            PROGRAM: buffers.program_bytes,
-            WEIGHTS: buffers.weight_bytes,
-            CONSTANTS: buffers.constant_bytes,
+            Select.PROGRAM: buffers.program_bytes,
+            Select.WEIGHTS: buffers.weight_bytes,
+            Select.CONSTANTS: buffers.constant_bytes,
         }[kind]
-        if kind != PROGRAM and PROGRAM not in self._loaded:
-            self._fail(NOT_LOADED, PROGRAM)
+        if kind != Select.PROGRAM and Select.PROGRAM not in self._loaded:
+            self._fail(ErrorCode.NOT_LOADED, Select.PROGRAM)
         elif n_bytes % self._manifest.beat_bytes:
-            self._fail(BAD_BEAT, n_bytes)
+            self._fail(ErrorCode.BAD_BEAT, n_bytes)
         elif n_bytes > capacity:
-            self._fail(OVERRUN, n_bytes)
+            self._fail(ErrorCode.OVERRUN, n_bytes)
         elif n_bytes == 0:
             self._memories[kind] = b""
             self._loaded.add(kind)
@@ -283,23 +271,23 @@ class Accelerator:
     def _start(self) -> None:
         self._done = False
         self._layer_works = ()
-        missing = sorted(set(LOADED_FLAG) - self._loaded)
+        missing = sorted(set(LOADS) - self._loaded)
         names = ("N_IMAGES", "REPEAT", "N_DESCRIPTORS")
         n_images, passes, n_descriptors = (self._values[name] for name in names)
         buffers, beat_bytes = self._manifest.buffers, self._manifest.beat_bytes
         if missing:
-            self._fail(NOT_LOADED, missing[0])
+            self._fail(ErrorCode.NOT_LOADED, missing[0])
             return
         if 0 in (n_images, passes, n_descriptors):
-            self._fail(UNDERRUN, 0)
+            self._fail(ErrorCode.UNDERRUN, 0)
             return
         if n_descriptors > buffers.max_descriptors:
-            self._fail(BAD_DESCRIPTOR, buffers.max_descriptors)
+            self._fail(ErrorCode.BAD_DESCRIPTOR, buffers.max_descriptors)
             return
         memories = Memories(
-            self._memories[PROGRAM],
-            self._memories[WEIGHTS],
-            self._memories[CONSTANTS],
+            self._memories[Select.PROGRAM],
+            self._memories[Select.WEIGHTS],
+            self._memories[Select.CONSTANTS],
             n_descriptors,
             buffers.activation_bytes,
             self._manifest.geometry,
@@ -308,11 +296,11 @@ class Accelerator:
         try:
             first = probe(memories)
         except BadDescriptorError as error:
-            self._fail(BAD_DESCRIPTOR, error.index)
+            self._fail(ErrorCode.BAD_DESCRIPTOR, error.index)
             return
         input_bytes = n_images * -(-first.input_bytes // beat_bytes) * beat_bytes
         if first.input_address + input_bytes > buffers.activation_bytes:
-            self._fail(OVERRUN, first.input_address + input_bytes)
+            self._fail(ErrorCode.OVERRUN, first.input_address + input_bytes)
             return
         try:
             loaded: LoadedNetwork | BadDescriptorError = load_array(memories, self._word)
@@ -322,7 +310,7 @@ class Accelerator:
 
     def _take_images(self, batch: _Batch, packet: bytes, end_ns: int) -> None:
         if isinstance(batch.loaded, BadDescriptorError):
-            self._fail(BAD_DESCRIPTOR, batch.loaded.index)
+            self._fail(ErrorCode.BAD_DESCRIPTOR, batch.loaded.index)
             return
         output = run_bytes(batch.loaded, packet, batch.n_images)
         batch.output = self._spoil(output) if self._spoil else output
@@ -341,7 +329,7 @@ class Accelerator:
             geometry=self._manifest.geometry,
         )
 
-    def _fail(self, code: int, info: int) -> None:
+    def _fail(self, code: ErrorCode, info: int) -> None:
         self._error_code, self._error_info = code, info & 0xFFFF_FFFF
         self._load = self._batch = None
 

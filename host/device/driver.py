@@ -16,11 +16,13 @@ from weakref import WeakSet
 
 import numpy as np
 
-from bacmac.host.arith.reference import Codes, Outputs
+from bacmac.host.arith.reference import Codes
 from bacmac.host.compile.program import Program
+from bacmac.host.device.batch import DeviceBatch, LayerCounters
 from bacmac.host.device.board import Board, Buffer
 from bacmac.host.device.identity import check_identity
 from bacmac.host.device.named_registers import NamedRegisters
+from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, ErrorCode, Select
 from bacmac.host.errors import DeviceError, DeviceTimeoutError
 
 DEADLINE_FACTOR = 2
@@ -30,72 +32,8 @@ POLL_NS = 20_000
 MAX_POLL_NS = 100_000_000
 """While work is due the driver sleeps until it should be over, at most 0.1 s at a time."""
 
-IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
-"""Values of STREAM_SELECT."""
-
-ERRORS = {
-    0: "no error",
-    1: "bad descriptor",
-    2: "overrun",
-    3: "underrun",
-    4: "not loaded",
-    5: "bad beat",
-    6: "busy",
-}
-"""What STATUS.ERROR_CODE means; ERROR_INFO has the number that belongs to it."""
-
 _DRIVEN: WeakSet[Board] = WeakSet()
 """Boards with an open driver: two would run each other's programs."""
-
-
-@dataclass(frozen=True, eq=False)
-class DeviceBatch:
-    """What came back for one batch.
-
-    Attributes:
-        outputs: (n, C, H, W).
-        cycles: from START to DONE without the cycles spent waiting for the host's streams, so
-            the number is the same on every host.
-        busy_cycles: those in which a pixel went into the array.
-        products_done, products_isolated, products_skipped: weight slots, see
-            `bacmac.host.compile.work`.
-        images: passes times images.
-        start_ns: just before START, on the board's clock.
-        end_ns: when the last output beat was in: START and the accelerator's own cycles, and not
-            later than it was seen.
-    """
-
-    outputs: Outputs
-    cycles: int
-    busy_cycles: int
-    products_done: int
-    products_isolated: int
-    products_skipped: int
-    images: int
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(frozen=True)
-class LayerCounters:
-    """One layer's counters over a batch, all passes.
-
-    Attributes:
-        name: the layer's.
-        images: passes times images.
-        cycles: from the layer's start to its end.
-        busy_cycles, products_done, products_isolated, products_skipped: as in `DeviceBatch`.
-        utilisation: products done as a share of what the array could do in these cycles.
-    """
-
-    name: str
-    images: int
-    cycles: int
-    busy_cycles: int
-    products_done: int
-    products_isolated: int
-    products_skipped: int
-    utilisation: float
 
 
 @dataclass(frozen=True)
@@ -234,16 +172,12 @@ class Driver:
         found = []
         for number, layer in enumerate(self._program.layers):
             self._registers.write("LAYER_SELECT", number)
-            cycles, busy, done, isolated, skipped = (
-                self._registers.counter(f"LAYER_{name}")
-                for name in ("CYCLES", "BUSY", "PRODUCTS", "ISOLATED", "SKIPPED")
-            )
-            share = done / (slots * max(cycles, 1))
-            found.append(
-                LayerCounters(
-                    layer.name, self._images_counted, cycles, busy, done, isolated, skipped, share
-                )
-            )
+            counts = {
+                field: self._registers.counter(name) for name, field in LAYER_COUNTERS.items()
+            }
+            share = counts["products_done"] / (slots * max(counts["cycles"], 1))
+            counters = LayerCounters(layer.name, self._images_counted, **counts, utilisation=share)
+            found.append(counters)
         return tuple(found)
 
     # ---- inside
@@ -265,17 +199,14 @@ class Driver:
     def _load(self) -> None:
         program = self._program
         self._registers.write("N_DESCRIPTORS", len(program.descriptors))
-        for select, flag, image in (
-            (PROGRAM, "PROGRAM", program.program_image),
-            (WEIGHTS, "WEIGHTS", program.weight_image),
-            (CONSTANTS, "CONSTANTS", program.constant_image),
-        ):
+        images = program.program_image, program.weight_image, program.constant_image
+        for select, image in zip(LOADS, images, strict=True):
             self._registers.write("LOAD_BYTES", len(image))
             self._registers.write("STREAM_SELECT", select)
             if image:
                 self._send_image(image)
-            taken = partial(self._registers.flag, "STATUS", flag)
-            self._wait(taken, 0, f"the {flag} image is not taken")
+            taken = partial(self._registers.flag, "STATUS", select.name)
+            self._wait(taken, 0, f"the {select.name} image is not taken")
         self._loaded = True
 
     def _send_image(self, image: bytes) -> None:
@@ -303,7 +234,7 @@ class Driver:
     def _start(self, slot: _Slot, n_images: int, passes: int) -> None:
         if not self._loaded:
             self._load()
-        self._registers.write("STREAM_SELECT", IMAGES)
+        self._registers.write("STREAM_SELECT", Select.IMAGES)
         self._registers.write("N_IMAGES", n_images)
         self._registers.write("REPEAT", passes)
         self._flight = _Flight(slot, n_images, passes, self._board.clock.now_ns())
@@ -394,9 +325,9 @@ class Driver:
 
     def state(self) -> str:
         """STATUS decoded, and what else tells what the device is doing, in one line."""
-        status = self._registers.value("STATUS", "ERROR_CODE")
+        error = ErrorCode.words(self._registers.value("STATUS", "ERROR_CODE"))
         return (
-            f"{self._registers.describe('STATUS')} ({ERRORS.get(status, 'unknown error')}), "
+            f"{self._registers.describe('STATUS')} ({error}), "
             f"ERROR_INFO {self._registers.read('ERROR_INFO')}, "
             f"STREAM_SELECT {self._registers.read('STREAM_SELECT')}, "
             f"send {'idle' if self._board.send_state().idle else 'busy'}, "

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from bacmac.host.arith.reference import Outputs
 from bacmac.host.compile.compiler import compile_model
+from bacmac.host.device.batch import DeviceBatch, LayerCounters
 from bacmac.host.device.board import Board
-from bacmac.host.device.driver import DeviceBatch, Driver, LayerCounters
+from bacmac.host.device.driver import Driver
 from bacmac.host.errors import CompileError, DeviceError, MismatchError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.inputs import Codes, Images, input_codes

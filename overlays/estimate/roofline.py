@@ -18,7 +18,7 @@ from bacmac.host.arith.groups import cut_groups, gather_groups
 from bacmac.host.arith.network import ConvOp
 from bacmac.host.compile.program import Program
 from bacmac.host.compile.weights import is_dense
-from bacmac.host.device.driver import LayerCounters
+from bacmac.host.device.batch import LayerCounters
 from bacmac.host.errors import MissingExtraError
 from bacmac.host.manifest.overlay import Geometry
 from bacmac.host.model.quantized import QuantizedModel

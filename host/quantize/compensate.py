@@ -18,6 +18,8 @@ DAMPING = 0.01
 """Of the mean diagonal, added to the Hessian: columns that calibration hardly saw stay put."""
 BLOCK_COLUMNS = 64
 """Columns whose corrections are gathered before the rest of the matrix is touched (as GPTQ)."""
+MIN_ROWS = 4
+"""Rows that share a pattern of zeros, on average, for a factor of their own to be worth it."""
 MAX_HESSIAN_ROWS = 1 << 13
 """Inputs of an output that compensation takes: a Hessian of 0.5 GB, and four of that at work."""
 
@@ -54,19 +56,34 @@ def compensated_levels(
     Returns:
         (C, K) levels.
     """
-    groups = len(hessians)
-    per_group = len(weights) // groups
     levels = np.zeros(weights.shape, np.int8)
-    for group, part in enumerate(np.split(np.arange(len(weights)), groups)):
-        order = np.argsort(-np.diagonal(hessians[group]), kind="stable")
-        factor = _inverse_factor(hessians[group][np.ix_(order, order)])
-        rounded = _round_columns(
-            weights[part][:, order], kept[part][:, order], scale[part], factor, scheme
-        )
-        unsorted = np.empty((per_group, len(order)), np.int8)
-        unsorted[:, order] = rounded
-        levels[part] = unsorted
+    channels = np.split(np.arange(len(weights)), len(hessians))
+    for part, hessian_matrix in zip(channels, hessians, strict=True):
+        falling = np.argsort(-np.diagonal(hessian_matrix), kind="stable")
+        for rows in _alike(kept[part]):
+            # columns that are zero in all these rows come first: whatever they lose is then made
+            # good by columns that can, and none of them takes up an error in vain
+            gone = np.count_nonzero(kept[part][rows], axis=0) == 0
+            order = np.concatenate([falling[gone[falling]], falling[~gone[falling]]])
+            factor = _inverse_factor(hessian_matrix[np.ix_(order, order)])
+            chosen = part[rows]
+            rounded = _round_columns(
+                weights[chosen][:, order], kept[chosen][:, order], scale[chosen], factor, scheme
+            )
+            levels[np.ix_(chosen, order)] = rounded
     return levels
+
+
+def _alike(kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:
+    """Rows that are rounded together: those of one pattern of zeros, where few patterns exist.
+
+    That is so after groups of weights were emptied; single zeros give each row its own pattern,
+    and a factor for each row would take too long.
+    """
+    patterns, pattern = np.unique(kept, axis=0, return_inverse=True)
+    if len(patterns) * MIN_ROWS > len(kept):
+        return [np.arange(len(kept))]
+    return [np.flatnonzero(pattern.reshape(-1) == number) for number in range(len(patterns))]
 
 
 def _inverse_factor(hessian_matrix: Float) -> Float:

@@ -34,7 +34,7 @@ Cycles in which the accelerator waits for the host's streams come on top and are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -125,6 +125,23 @@ def layer_work(
     )
 
 
+@dataclass(frozen=True)
+class BlockTimes:
+    """When one output block of one tile passes, in cycles since the layer's start.
+
+    Attributes:
+        issued: its first pixel goes into the array.
+        issue_end: after its last.
+        written: its write-back begins.
+        write_end: its accumulators are read.
+    """
+
+    issued: int
+    issue_end: int
+    written: int
+    write_end: int
+
+
 def layer_cycles(
     per_block: tuple[int, ...],
     pixels: int,
@@ -135,7 +152,26 @@ def layer_cycles(
     step: int,
     residual: bool,
 ) -> int:
-    """Cycles of one layer: the recurrence, a block at a time.
+    """Cycles of one layer; the arguments are those of `layer_blocks`."""
+    end = 0
+    for block in layer_blocks(
+        per_block, pixels, tile, head=head, load_cycles=load_cycles, step=step, residual=residual
+    ):
+        end = block.write_end
+    return end + DRAIN
+
+
+def layer_blocks(
+    per_block: tuple[int, ...],
+    pixels: int,
+    tile: int,
+    *,
+    head: int,
+    load_cycles: int,
+    step: int,
+    residual: bool,
+) -> Iterator[BlockTimes]:
+    """The recurrence, a block at a time, tile after tile.
 
     Inside a block every entry takes as long as the one before, so that only first and last
     entries need be followed.
@@ -149,7 +185,7 @@ def layer_cycles(
         step: cycles of a pixel in the write-back.
         residual: the write-back begins in an even cycle.
     """
-    before, written = head, 0  # the cycle in which the entry before may make way; end of write-back
+    before, write_end = head, 0  # when the entry before was issued; the end of the write-back
     free = [0, 0]  # when the two sets of accumulators can be used
     length = 0
     for start in range(0, pixels, tile):
@@ -159,10 +195,10 @@ def layer_cycles(
             first = max(before + max(length, load, 1), free[0])
             length = t
             last = first + max(entries - 1, 0) * max(t, load)
-            begin = max(last + t + ACCUMULATE, written)
+            written = max(last + t + ACCUMULATE, write_end)
             if residual:
-                begin += begin % 2
-            written = begin + step * t
+                written += written % 2
+            write_end = written + step * t
             before = last
-            free = [free[1], begin + max(step * (t - 1) - EARLY, RELEASE)]
-    return written + DRAIN
+            free = [free[1], written + max(step * (t - 1) - EARLY, RELEASE)]
+            yield BlockTimes(first, last + t, written, write_end)

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bacmac.host.arith.groups import cut_groups, gather_groups
 from bacmac.host.arith.network import ConvOp
 from bacmac.host.compile.program import Program
@@ -25,6 +23,10 @@ from bacmac.host.model.quantized import QuantizedModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+NAMED = 4
+"""The layers farthest below the peak have their names in the picture."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,12 @@ def draw_roofline(roofline: Roofline) -> Figure:
     stream = total.products / roofline.stream_bytes
     intensities = [p.products_per_byte for p in roofline.layers]
     left, right = min(*intensities, 1.0) / 2, max(*intensities, stream) * 2
-    x = np.geomspace(left, right, 200)
-    axes.plot(x, np.minimum(peak, width * x), color="#30363d", lw=1.6)
+    ridge = peak / width
+    axes.plot([left, ridge, right], [width * left, peak, peak], color="#30363d", lw=1.6)
     axes.text(
         right, peak * 1.06, f"peak of the array: {peak} products a cycle", ha="right", va="bottom"
     )
-    axes.text(left * 1.3, width * left * 2.4, f"weight memory:\n{width} bytes a cycle", ha="left")
+    axes.text(left * 4, width * left * 2, f"weight memory:\n{width} bytes a cycle", va="top")
     axes.scatter(
         intensities,
         [p.products_per_cycle for p in roofline.layers],
@@ -177,13 +179,15 @@ def draw_roofline(roofline: Roofline) -> Figure:
         zorder=4,
         label="whole network, over bytes of the streams",
     )
-    low = min(roofline.layers, key=lambda p: p.products_per_cycle)
-    axes.annotate(
-        f"{low.name}: {low.utilisation(roofline.geometry):.0%}",
-        (low.products_per_byte, low.products_per_cycle),
-        xytext=(8, -4),
-        textcoords="offset points",
-    )
+    below = sorted(roofline.layers, key=lambda p: p.products_per_cycle)[:NAMED]
+    for point in below:
+        axes.annotate(
+            f"{point.name}: {point.utilisation(roofline.geometry):.0%}",
+            (point.products_per_byte, point.products_per_cycle),
+            xytext=(7, -4),
+            textcoords="offset points",
+            fontsize=9,
+        )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2)
     axes.set_xlim(left, right)

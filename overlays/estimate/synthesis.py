@@ -2,9 +2,10 @@
 
 Every module is mapped by itself (so one lane is mapped, and counted OUT times), except what a lane
 is made of, which dissolves in the lane: its multiplexers and adders share LUTs. A lane is mapped
-without DSP blocks, so that a product term written as `*` is in LUTs like the others. Memories in
-UltraRAM are counted from their width and depth: yosys builds their read multiplexer of LUTs where
-the part has a dedicated cascade (AMD UG573, "UltraRAM", "Cascade").
+without DSP blocks, so that a product term written as `*` is in LUTs like the others. Memories that
+yosys puts in UltraRAM are counted from their width and depth, the smaller ones in block RAM: it
+builds their read multiplexer of LUTs where the part has a dedicated cascade (AMD UG573,
+"UltraRAM", "Cascade").
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ MEMORIES = {
 }
 """Modules that are one memory, with the ports that give its bits and its words."""
 URAM_BITS, URAM_WORDS = 72, 4096
+BRAM_BITS = 32768
+"""Of a block RAM without its parity bits."""
+ULTRA_BITS = 8 << 20
+"""A memory from this size on is meant for UltraRAM, of which there are few; yosys starts lower."""
 PART = "XCZU7EV"
 CAPACITY = Resources(
     lut=230_400, lut_sites=230_400, carry8=28_800, ff=460_800, dsp=1728, bram36=312, uram=96
@@ -147,6 +152,9 @@ def _use_of_one(name: str, module: Mapping[str, Any]) -> tuple[str, Resources, s
     label = f"{base} {1 << address} x {data}"
     if not resources.uram:
         return label, resources, "yosys"
+    bits = data << address
+    if bits < ULTRA_BITS:
+        return label, Resources(ff=resources.ff, bram36=bits / BRAM_BITS), "size"
     blocks = -(-data // URAM_BITS) * -(-(1 << address) // URAM_WORDS)
     return label, Resources(ff=resources.ff, uram=blocks), "size"
 

@@ -106,9 +106,9 @@ def synthesize(
     path = cache_folder() / "netlists" / f"{top}-{key.hexdigest()[:24]}.json.gz"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = _run(yosys, script, texts, top)
+        written = _own_modules(_run(yosys, script, texts, top))
         with replace_atomically(path) as temporary:
-            temporary.write_bytes(gzip.compress(written, compresslevel=6))
+            temporary.write_bytes(gzip.compress(json.dumps(written).encode(), compresslevel=6))
     netlist: Netlist = json.loads(gzip.decompress(path.read_bytes()))
     return netlist
 
@@ -132,6 +132,17 @@ def cache_folder() -> Path:
     if given := os.environ.get("BACMAC_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bacmac"
+
+
+def _own_modules(written: bytes) -> Netlist:
+    """The modules that have something inside: not those of the part's library."""
+    netlist = json.loads(written)
+    modules = {
+        name: {key: module[key] for key in ("attributes", "ports", "cells")}
+        for name, module in netlist["modules"].items()
+        if not module["attributes"].keys() & {"blackbox", "whitebox"}
+    }
+    return {"creator": netlist["creator"], "modules": modules}
 
 
 def _below(top: str, texts: Mapping[str, str]) -> dict[str, str]:

@@ -18,7 +18,8 @@ MAX_MACS = 400_000
 def wild_model(rng: np.random.Generator, scheme: str) -> QuantizedModel:
     """One to six layers, each reading one of the last three tensors."""
     channels = int(rng.choice([1, 2, 3, 4, 7, 8, 16, 17, 33]))
-    shapes = [(channels, int(rng.integers(1, 12)), int(rng.integers(1, 12)))]
+    longest = int(rng.choice([11, 11, 28]))
+    shapes = [(channels, int(rng.integers(1, longest)), int(rng.integers(1, longest)))]
     bits, signed = FORMATS[rng.integers(len(FORMATS))]
     image = ActivationFormat(1 / 128, bits, signed)
     layers: list[QuantizedLayer] = []

@@ -193,7 +193,7 @@ def _events(
         changes = float(toggles[number[node.output]])
         if node.kind in ("lut", "mux"):
             lut += changes
-        else:
+        elif node.kind in ("sum", "carry"):
             carry += changes
         wire(node.output, changes, 1.0)
     for flip_flop in graph.flip_flops:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bacmac.host.errors import OverlayError
@@ -28,7 +28,8 @@ class Node:
     """What drives one net out of others in the same cycle.
 
     Attributes:
-        kind: lut, sum, carry (a bit of a carry chain) or mux (of two LUTs, in their slice).
+        kind: lut, sum, carry (a bit of a carry chain), mux (of two LUTs, in their slice) or
+            control (enable and reset of a flip-flop, within it; its net has a negative number).
         output: net.
         inputs: nets and constants, least significant selector first.
         table: truth table; bit i is the output where the inputs are the bits of i.
@@ -42,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class FlipFlop:
-    """One bit of state; every flip-flop has the one clock and is always enabled.
+    """One bit of state; every flip-flop has the one clock.
 
     Attributes:
         output: net.
@@ -104,8 +105,8 @@ def read_graph(netlist: Mapping[str, Any], module: str, *, clock: str = "clk") -
         clock: the port that clocks every flip-flop.
 
     Raises:
-        OverlayError: a primitive that this simulator does not know, a second clock, an enable or
-            reset that is used, or a combinational loop.
+        OverlayError: a primitive that this simulator does not know, a second clock, or a
+            combinational loop.
     """
     found = netlist["modules"][module]
     ports = {name: (p["direction"], tuple(p["bits"])) for name, p in found["ports"].items()}
@@ -115,7 +116,12 @@ def read_graph(netlist: Mapping[str, Any], module: str, *, clock: str = "clk") -
     for name, cell in found["cells"].items():
         kind, pins = cell["type"], cell["connections"]
         if kind in FLIP_FLOPS or kind == SHIFT_REGISTER:
-            flip_flops.append(_flip_flop(module, name, kind, pins, clock_net))
+            flip_flop = _flip_flop(module, name, kind, pins, clock_net)
+            control = _control(module, name, kind, pins, -1 - len(flip_flops))
+            if control is not None:
+                nodes.append(control)
+                flip_flop = replace(flip_flop, data=control.output)
+            flip_flops.append(flip_flop)
         else:
             nodes += _nodes(module, name, kind, pins, cell.get("parameters", {}))
     return Graph(
@@ -136,14 +142,27 @@ def _flip_flop(
 ) -> FlipFlop:
     if pins["CLK" if kind == SHIFT_REGISTER else "C"] != [clock]:
         raise _refuse(module, name, "another clock", "one clock for all")
-    if pins["CE"] != ["1"]:
-        raise _refuse(module, name, "a clock enable", "flip-flops that are always enabled")
     if kind == SHIFT_REGISTER:
         address = "".join(str(pins[f"A{i}"][0]) for i in (3, 2, 1, 0))
         return FlipFlop(int(pins["Q"][0]), pins["D"][0], int(address, 2) + 1)
-    if pins["R" if kind == "FDRE" else "S"] != ["0"]:
-        raise _refuse(module, name, "a reset", "flip-flops without one")
     return FlipFlop(int(pins["Q"][0]), pins["D"][0], 1)
+
+
+def _control(
+    module: str, name: str, kind: str, pins: Mapping[str, list[Bit]], net: int
+) -> Node | None:
+    """What a flip-flop makes of its data before it takes it; None where that is the data."""
+    enable = pins["CE"][0]
+    if kind == SHIFT_REGISTER:
+        if enable != "1":
+            raise _refuse(module, name, "a shift register with an enable", "one without")
+        return None
+    reset = pins["R" if kind == "FDRE" else "S"][0]
+    if enable == "1" and reset == "0":
+        return None
+    # inputs D, Q, enable, reset; a reset does not ask for the enable (UG974, FDRE)
+    held = 0xAC if kind == "FDRE" else 0xFFAC
+    return Node("control", net, (pins["D"][0], pins["Q"][0], enable, reset), held)
 
 
 def _nodes(
@@ -232,4 +251,6 @@ def _pin(kind: str, position: int) -> str:
         return ("data", "chain", "bit")[position]
     if kind == "mux":
         return ("wide", "wide", "data")[position]
+    if kind == "control":
+        return ("register", "chain", "data", "data")[position]
     return "data"

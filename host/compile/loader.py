@@ -231,6 +231,9 @@ def _conv(
         groups,
         residual,
     )
+    alone = constants["multiplier"] == 1, constants["shift"] == 0
+    if op.requantize is None and not np.all(alone):
+        raise ValueError("int32 outputs leave as they are: multiplier 1, shift 0")
     if descriptor.input_low < 0:
         op = replace(op, bias=wrapped(op.bias.astype(np.int64) + INPUT_OFFSET * terms(op)))
     return op, LayerGroups(entries, stored, descriptor.n_skipped)

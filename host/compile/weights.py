@@ -13,6 +13,7 @@ Groups that hold only zeros are not stored. A layer's list names those that are,
 
 Constants, a row for each output block, 12 bytes for each of its channels: bias i32, multiplier
 u16, shift u8, zero u8, residual multiplier i32; channels that the layer does not have are zero.
+A maximum and int32 outputs are kept as they are: multiplier 1, shift 0.
 
 The array is unsigned: a signed input enters as its value + 128, and what that adds to a sum (128
 times the sum of the channel's levels; for a pool 128 times the number of terms) is taken off the

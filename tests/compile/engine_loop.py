@@ -243,10 +243,6 @@ class EngineLoop:
             bias, m, shift, _, mr = struct.unpack_from("<iHBBi", self.constants, 12 * row)
             acc = wrap(accumulators[:, lane] + np.int64(bias)).astype(np.int64)
             place = pixels * d.out_c + block * self.outputs + lane
-            if wide:
-                for byte in range(4):
-                    self.activations[d.output_address + 4 * place + byte] = acc >> 8 * byte & 0xFF
-                continue
             t = acc * m
             if d.flags & RESIDUAL:
                 base = d.residual_address
@@ -254,7 +250,11 @@ class EngineLoop:
                 r = self.activations[base + place]
                 t = t + (r.view(np.int8) if d.flags & RESIDUAL_SIGNED else r).astype(np.int64) * mr
             if shift:
-                t = t + (1 << shift - 1) >> shift
+                t = (t + (1 << (shift - 1))) >> shift
+            if wide:
+                for byte in range(4):
+                    self.activations[d.output_address + 4 * place + byte] = (t >> 8 * byte) & 0xFF
+                continue
             self.activations[d.output_address + place] = np.clip(t, d.low, d.high) & 0xFF
 
     def run_batch(self, rows: np.ndarray, n_layers: int) -> tuple[bytes, list[Count]]:

@@ -261,7 +261,6 @@ module bacmac_run #(
         error_code <= BUSY;
         error_info <= {20'd0, refused_offset};
         state <= FAILED;
-        done <= done;
       end
     end
     if (rst) begin

@@ -273,17 +273,38 @@ async def an_offered_beat_stays_after_an_error_and_no_other_comes(dut: Any) -> N
     await ClockCycles(dut.aclk, random.randrange(9))
     await master.write("REPEAT", 1)
     await master.until("ERROR")
+    waited = await master.counter("STALL_OUT_CYCLES")
     for _ in range(20):
         await ClockCycles(dut.aclk, 1)
         assert int(dut.m_axis_tvalid.value)
+    # what was counted stands
+    await master.write("CTRL", START)
+    assert await master.counter("STALL_OUT_CYCLES") == waited
+    assert await master.counter("LAYER_CYCLES") == network.layers[0].cycles
     first = int(dut.m_axis_tdata.value).to_bytes(master.beat, "little")
     assert first == network.outputs(images)[: master.beat]
     master.sink.pause = False
-    await ClockCycles(dut.aclk, 4)
-    for _ in range(20):
+    n_taken = 0
+    for _ in range(30):
         await ClockCycles(dut.aclk, 1)
-        assert not int(dut.m_axis_tvalid.value)
+        n_taken += int(dut.m_axis_tvalid.value) and int(dut.m_axis_tready.value)
+    assert n_taken == 1
     await fails(master, BUSY, AT["REPEAT"], network)
+
+
+@cocotb.test()
+async def an_error_stops_the_engine(dut: Any) -> None:
+    master, network = await fresh(dut)
+    await master.load_all(Network([Layer(8, 8, 5000)], master.beat))
+    await master.start(1, 1)
+    master.send(bytes(master.beat))
+    await master.until_state("RUNNING")
+    await ClockCycles(dut.aclk, 10)
+    assert int(dut.accelerator.top.count_busy.value)
+    await master.write("N_IMAGES", 1)
+    await master.until("ERROR")
+    assert not int(dut.accelerator.top.count_busy.value)
+    await fails(master, BUSY, AT["N_IMAGES"], network)
 
 
 @cocotb.test()

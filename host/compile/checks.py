@@ -103,17 +103,20 @@ def _check_sizes(descriptor: Descriptor) -> None:
 def _check_places(descriptor: Descriptor, memories: Memories) -> None:
     d, geometry = descriptor, memories.geometry
     rows = d.constant_row + n_blocks(d, geometry)
-    residual = d.output_bytes if d.flags & Flag.RESIDUAL else 0
-    for name, address, n_bytes, capacity in (
+    places = [
         ("input", d.input_address, d.input_bytes, memories.activation_bytes),
         ("output", d.output_address, d.output_bytes, memories.activation_bytes),
-        ("residual", d.residual_address, residual, memories.activation_bytes),
         ("weights", d.weight_address, d.weight_bytes, len(memories.weights)),
         ("group list", d.list_address, ENTRY_BYTES * d.n_entries, len(memories.program)),
-    ):
-        if address % geometry.inputs:
-            raise ValueError(f"{name} at {address}, which is no whole word")
-        if n_bytes and address + n_bytes > capacity:
+    ]
+    if d.flags & Flag.RESIDUAL:
+        place = "residual", d.residual_address, d.output_bytes, memories.activation_bytes
+        places.append(place)
+    for name, address, n_bytes, capacity in places:
+        if address + n_bytes > capacity:
             raise ValueError(f"{name} at {address} leaves the memory")
+    addresses = d.residual_address, *(address for _, address, _, _ in places)
+    if any(address % geometry.inputs for address in addresses):
+        raise ValueError(f"an address of {addresses} is no whole word")
     if rows * geometry.outputs * CONSTANT.itemsize > len(memories.constants):
         raise ValueError(f"constant rows at {d.constant_row} leave the memory")

@@ -200,6 +200,7 @@ class Bench:
     def start(self, n_images=1, packet=None):
         self.registers.write("N_IMAGES", n_images)
         self.registers.command("START", "CLEAR_COUNTERS")
+        self.board.clock.sleep_ns(1000)  # what is wrong is found some cycles later
         if packet is not None:
             self.send(packet)
 

@@ -15,27 +15,27 @@ import matplotlib.pyplot as plt
 from bacmac.host.compile.work import DRAIN, HEAD_CYCLES, layer_blocks
 
 HEAD = HEAD_CYCLES + 4  # a descriptor is four words of 16 bytes
-LAYERS = {
-    "3x3 convolution, 16 to 16 channels, 128 of its pixels: the array never waits": dict(
-        per_block=(9,), pixels=128, tile=64, load_cycles=8, step=1, residual=False
-    ),
-    "1x1 convolution, 16 to 48 channels, with a residual: bound by the write-back": dict(
-        per_block=(1, 1, 1), pixels=128, tile=64, load_cycles=8, step=2, residual=True
-    ),
-    "dense, 256 to 32: bound by the loading of weights": dict(
-        per_block=(16, 16), pixels=1, tile=64, load_cycles=8, step=1, residual=False
-    ),
-}
+LAYERS = (
+    ("3x3 convolution, 16 to 16 channels, 128 of its pixels: the array never waits", (9,), 128, 1),
+    ("1x1, 16 to 48 channels, with a residual: bound by the write-back", (1, 1, 1), 128, 2),
+    ("dense, 256 to 32: bound by the loading of weights", (16, 16), 1, 1),
+)
+"""Title, entries of each block, pixels, cycles of a pixel in the write-back."""
 ARRAY, WRITE, HEAD_COLOUR = ("#1f6f8b", "#63a7bd"), ("#c8553d", "#e39c8b"), "#d9d9d9"
 
 
 def main() -> None:
+    """Write the figure beside this file."""
     mpl.rcParams.update({"font.size": 9, "svg.hashsalt": "bacmac", "svg.fonttype": "none"})
     figure, axes = plt.subplots(len(LAYERS), 1, figsize=(8, 5.2), layout="constrained")
-    for axis, (title, layer) in zip(axes, LAYERS.items(), strict=True):
-        blocks = list(layer_blocks(head=HEAD, **layer))
+    for axis, (title, per_block, pixels, step) in zip(axes, LAYERS, strict=True):
+        blocks = list(
+            layer_blocks(
+                per_block, pixels, 64, head=HEAD, load_cycles=8, step=step, residual=step == 2
+            )
+        )
         axis.broken_barh([(0, HEAD)], (0.55, 0.4), color=HEAD_COLOUR)
-        if HEAD > blocks[-1].write_end / 20:
+        if blocks[-1].write_end < 20 * HEAD:
             axis.text(HEAD / 2, 0.75, "HEAD", ha="center", va="center", fontsize=7)
         for number, block in enumerate(blocks):
             spans = (

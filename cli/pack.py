@@ -11,6 +11,7 @@ from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, progress
 from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.errors import InputError
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.pack.compress import CompressOptions, compress
@@ -130,6 +131,13 @@ def pack(
     normalization = resolve_normalization(images, pixel_max, mean, std)
     table = read_layer_table(layer_table) if layer_table else LayerTable()
     group = None
+    if overlay is None and (prune_groups or table.group_sparsities):
+        raise InputError(
+            "pack",
+            "--prune-groups",
+            found="no --overlay",
+            expected="the overlay whose groups they are: its manifest says how large one is",
+        )
     if overlay is not None:
         geometry = load_overlay(overlay, folders).manifest.geometry
         group = (geometry.group_outputs, geometry.group_inputs)

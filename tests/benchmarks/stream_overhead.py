@@ -72,7 +72,7 @@ def main() -> None:
         print(
             f"{name}: {statistics.median(speeds[1:]):.0f} images per CPU second through the "
             f"session, {statistics.median(ratios[1:]):.3f} x the engine's time; "
-            f"{work.cycles} cycles an image, model 1"
+            f"{work.cycles} cycles an image"
         )
 
 

@@ -6,15 +6,15 @@ module bacmac_activation_bank #(
     parameter integer DEPTH = 16384, // words
     parameter integer ADDRESS = 14   // bits of an address
 ) (
-    input wire               clk,
-    input wire               a_enable,   // 1: read word a_address in this cycle
-    input wire [ADDRESS-1:0] a_address,  // word
-    output reg [8*IN-1:0]    a_data,     // word, two cycles later, then held
-    input wire               b_enable,   // 1: read or write word b_address in this cycle
-    input wire [IN-1:0]      b_write,    // byte i is written; all 0: read
-    input wire [ADDRESS-1:0] b_address,  // word
-    input wire [8*IN-1:0]    b_write_data,
-    output reg [8*IN-1:0]    b_data      // word as it was before a write, two cycles later
+    input wire               clk,           // rising edge
+    input wire               a_enable,      // 1: read word a_address in this cycle
+    input wire [ADDRESS-1:0] a_address,     // word
+    output reg [8*IN-1:0]    a_data,        // word, two cycles later, then held
+    input wire               b_enable,      // 1: read or write word b_address in this cycle
+    input wire [IN-1:0]      b_write,       // byte i is written; all 0: read
+    input wire [ADDRESS-1:0] b_address,     // word
+    input wire [8*IN-1:0]    b_write_data,  // bytes to be written
+    output reg [8*IN-1:0]    b_data         // word as it was before a write, two cycles later
 );
   reg [8*IN-1:0] words[0:DEPTH-1];
   reg [8*IN-1:0] a_word;

@@ -11,20 +11,20 @@ module bacmac_activations #(
     parameter integer IN = 16,             // bytes of a word
     parameter integer BYTES = 524288       // capacity, at most 2^20
 ) (
-    input  wire            clk,
-    input  wire            a_valid,      // read IN bytes for the array
-    input  wire [19:0]     a_address,    // first byte
-    output reg  [8*IN-1:0] a_data,       // byte i is that at a_address + i
-    input  wire            r_valid,      // read IN bytes of a residual
-    input  wire [19:0]     r_address,    // first byte
-    output reg  [8*IN-1:0] r_data,       // as a_data
-    input  wire            w_valid,      // write
-    input  wire [19:0]     w_address,    // first byte
-    input  wire [7:0]      w_count,      // bytes, 0 to IN
-    input  wire [8*IN-1:0] w_data,       // byte 0 first
-    input  wire            word_enable,  // read a word for the output stream
-    input  wire [19:0]     word_address, // word
-    output wire [8*IN-1:0] word_data
+    input  wire            clk,           // rising edge
+    input  wire            a_valid,       // read IN bytes for the array
+    input  wire [19:0]     a_address,     // first byte
+    output reg  [8*IN-1:0] a_data,        // byte i is that at a_address + i
+    input  wire            r_valid,       // read IN bytes of a residual
+    input  wire [19:0]     r_address,     // first byte
+    output reg  [8*IN-1:0] r_data,        // as a_data
+    input  wire            w_valid,       // write
+    input  wire [19:0]     w_address,     // first byte
+    input  wire [7:0]      w_count,       // bytes, 0 to IN
+    input  wire [8*IN-1:0] w_data,        // byte 0 first
+    input  wire            word_enable,   // read a word for the output stream
+    input  wire [19:0]     word_address,  // word
+    output wire [8*IN-1:0] word_data      // word, two cycles later
 );
   localparam integer OFFSET = $clog2(IN);
   localparam integer DEPTH = BYTES / (2 * IN);

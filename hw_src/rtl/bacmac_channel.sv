@@ -12,30 +12,30 @@ module bacmac_channel #(
     parameter integer MAG = 3,      // bits of a magnitude code
     parameter integer INDEX = 6     // bits of a pixel's number in the tile
 ) (
-    input wire                    clk,
-    input wire                    load_enable,       // 1: load_data into the shadow register
-    input wire [IN*(MAG+1)-1:0]   load_data,         // magnitudes, then relative signs
-    input wire                    swap,              // 1: the shadow becomes active
-    input wire [8*IN-1:0]         a,                 // activations, unsigned
-    input wire [10*IN-1:0]        a3,                // three times each
-    input wire [7:0]              own_byte,          // what a pool takes, three cycles after a
-    input wire                    pool,              // 1: the byte itself instead of the product
-    input wire                    maximum,           // 1: keep the larger instead of adding
-    input wire                    accumulate,        // 1: three cycles after a: take the sum
-    input wire                    first,             // first of its block: forget what was there
-    input wire                    empty,             // no group: nothing is added
-    input wire                    set,               // which set of accumulators
-    input wire [INDEX-1:0]        pixel,             // which of the set
-    input wire                    read_enable,       // write-back: read an accumulator
-    input wire                    read_set,
-    input wire [INDEX-1:0]        read_pixel,
-    input wire [6:0]              stages,            // enables of bacmac_requantize
-    input wire [95:0]             constants,         // of this channel
-    input wire signed [8:0]       residual,
-    input wire signed [15:0]      low,
-    input wire signed [15:0]      high,
-    output wire [31:0]            wide,              // int32 output
-    output wire [7:0]             y                  // stored activation
+    input wire                    clk,          // rising edge
+    input wire                    load_enable,  // 1: load_data into the shadow register
+    input wire [IN*(MAG+1)-1:0]   load_data,    // magnitudes, then relative signs
+    input wire                    swap,         // 1: the shadow becomes active
+    input wire [8*IN-1:0]         a,            // activations, unsigned
+    input wire [10*IN-1:0]        a3,           // three times each
+    input wire [7:0]              own_byte,     // what a pool takes, three cycles after a
+    input wire                    pool,         // 1: the byte itself instead of the product
+    input wire                    maximum,      // 1: keep the larger instead of adding
+    input wire                    accumulate,   // 1: three cycles after a: take the sum
+    input wire                    first,        // first of its block: forget what was there
+    input wire                    empty,        // no group: nothing is added
+    input wire                    set,          // which set of accumulators
+    input wire [INDEX-1:0]        pixel,        // which of the set
+    input wire                    read_enable,  // write-back: read an accumulator
+    input wire                    read_set,     // which set
+    input wire [INDEX-1:0]        read_pixel,   // which of the set
+    input wire [6:0]              stages,       // enables of bacmac_requantize
+    input wire [95:0]             constants,    // of this channel
+    input wire signed [8:0]       residual,     // value, 0 where there is none
+    input wire signed [15:0]      low,          // smallest stored value
+    input wire signed [15:0]      high,         // largest stored value
+    output wire [31:0]            wide,         // int32 output
+    output wire [7:0]             y             // stored activation
 );
   localparam integer TERM = PRODUCT == 4 ? 15 : PRODUCT == 3 ? 14 : PRODUCT == 2 ? 12 : 11;
   localparam integer SUM = TERM + $clog2(IN) + 1;  // bits of a dot product, see bacmac_lane
@@ -67,7 +67,8 @@ module bacmac_channel #(
   wire [31:0] value_0 = set_0[address_0];
   wire [31:0] value_1 = set_1[address_1];
   wire signed [31:0] previous = first ? 32'sd0 : $signed(set ? value_1 : value_0);
-  wire signed [31:0] operand = pool ? $signed({24'd0, own_byte}) : $signed({{(32 - SUM) {sum[SUM-1]}}, sum});
+  wire signed [31:0] operand = pool ? $signed({24'd0, own_byte})
+                                    : $signed({{(32 - SUM) {sum[SUM-1]}}, sum});
   wire signed [31:0] total = (negate && !pool) ? previous - operand : previous + operand;
   wire keep = maximum && !first && previous[7:0] > own_byte;
   wire [31:0] after = empty ? 32'd0 : (maximum ? (keep ? previous : operand) : total);

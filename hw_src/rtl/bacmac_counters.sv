@@ -6,29 +6,29 @@
 module bacmac_counters #(
     parameter integer MAX_LAYERS = 256  // 2 to 256
 ) (
-    input  wire         clk,
-    input  wire         rst,
-    input  wire         clear,            // pulse: zero the counters, not the layers'
-    input  wire         start,            // pulse: zero the layers'
+    input  wire         clk,               // rising edge
+    input  wire         rst,               // synchronous, active high
+    input  wire         clear,             // pulse: zero the counters, not the layers'
+    input  wire         start,             // pulse: zero the layers'
     // run control
-    input  wire         batch_runs,
-    input  wire         waits_for_input,
-    input  wire         waits_for_output,
-    input  wire         image_done,
-    input  wire         layer_start,      // pulse, not for a probe
-    input  wire         layer_done,       // pulse; ignored where no layer runs
-    input  wire [7:0]   layer_index,      // in both
+    input  wire         batch_runs,        // 1: cycles count
+    input  wire         waits_for_input,   // 1: the input stream keeps the batch waiting
+    input  wire         waits_for_output,  // 1: the output stream does
+    input  wire         image_done,        // pulse: an image has passed
+    input  wire         layer_start,       // pulse, not for a probe
+    input  wire         layer_done,        // pulse; ignored where no layer runs
+    input  wire [7:0]   layer_index,       // in both
     // engine
-    input  wire         count_busy,       // a pixel is issued
-    input  wire [11:0]  count_products,   // slots
-    input  wire [11:0]  count_isolated,
-    input  wire [23:0]  count_skipped,
+    input  wire         count_busy,        // a pixel is issued
+    input  wire [11:0]  count_products,    // slots
+    input  wire [11:0]  count_isolated,    // slots
+    input  wire [23:0]  count_skipped,     // slots
     // registers
-    output wire [383:0] counters,         // cycles, busy, waiting for input, waiting for output,
-                                          // products, isolated, skipped, images from bit 0
-    input  wire [31:0]  layer_select,
-    output wire [239:0] layer_counters,   // cycles, busy, products, isolated, skipped from bit 0
-    output reg          layer_valid       // they are layer_select's of the cycle before
+    output wire [383:0] counters,          // cycles, busy, waiting for input, waiting for output,
+                                           // products, isolated, skipped, images from bit 0
+    input  wire [31:0]  layer_select,      // number of a layer
+    output wire [239:0] layer_counters,    // cycles, busy, products, isolated, skipped from bit 0
+    output reg          layer_valid        // they are layer_select's of the cycle before
 );
   localparam integer ADDRESS = $clog2(MAX_LAYERS);
 

@@ -14,37 +14,37 @@ module bacmac_engine #(
     parameter integer CONSTANT_BYTES = 196608,
     parameter integer PROGRAM_BYTES = 131072
 ) (
-    input  wire            clk,
-    input  wire            rst,
+    input  wire            clk,             // rising edge
+    input  wire            rst,             // synchronous, active high
     // the stream's words
-    input  wire            load_valid,
-    input  wire [1:0]      load_target,      // 0 activations, 1 program, 2 weights, 3 constants
-    input  wire [19:0]     load_word,        // word; of constants the running number
-    input  wire [8*IN-1:0] load_data,
-    input  wire [31:0]     program_bytes,    // what is loaded
-    input  wire [31:0]     weight_bytes,
-    input  wire [31:0]     constant_bytes,
+    input  wire            load_valid,      // 1: a word in this cycle
+    input  wire [1:0]      load_target,     // 0 activations, 1 program, 2 weights, 3 constants
+    input  wire [19:0]     load_word,       // word; of constants the running number
+    input  wire [8*IN-1:0] load_data,       // word, byte 0 lowest
+    input  wire [31:0]     program_bytes,   // what is loaded
+    input  wire [31:0]     weight_bytes,    // bytes
+    input  wire [31:0]     constant_bytes,  // bytes
     // a layer
-    input  wire            layer_start,      // pulse
-    input  wire            layer_probe,      // with it: only read the descriptor
-    input  wire [7:0]      layer_index,
-    input  wire            layer_final,      // the program's last
-    input  wire [19:0]     image_offset,     // bytes of the batch's images before this one
-    output reg             layer_done,       // pulse
-    output reg             layer_bad,        // pulse: descriptor or group list make no sense
-    output wire [19:0]     input_address,    // of the layer last read, in bytes
-    output wire [19:0]     input_bytes,
-    output wire [19:0]     output_address,
-    output wire [19:0]     output_bytes,
+    input  wire            layer_start,     // pulse
+    input  wire            layer_probe,     // with it: only read the descriptor
+    input  wire [7:0]      layer_index,     // number of the descriptor
+    input  wire            layer_final,     // the program's last
+    input  wire [19:0]     image_offset,    // bytes of the batch's images before this one
+    output reg             layer_done,      // pulse
+    output reg             layer_bad,       // pulse: descriptor or group list make no sense
+    output wire [19:0]     input_address,   // of the layer last read, in bytes
+    output wire [19:0]     input_bytes,     // bytes of one image
+    output wire [19:0]     output_address,  // byte
+    output wire [19:0]     output_bytes,    // bytes of one image
     // words of the activation memory
-    input  wire            read_enable,
-    input  wire [19:0]     read_word,
-    output wire [8*IN-1:0] read_data,        // two cycles later
+    input  wire            read_enable,     // 1: read in this cycle
+    input  wire [19:0]     read_word,       // word
+    output wire [8*IN-1:0] read_data,       // two cycles later
     // to be counted in this cycle
-    output reg             count_busy,       // a pixel is issued to the array or a pool
-    output reg  [11:0]     count_products,   // weight slots that are not zero
-    output reg  [11:0]     count_isolated,   // weight slots of the group that are zero
-    output reg  [23:0]     count_skipped     // slots of groups that are not in the list
+    output reg             count_busy,      // a pixel is issued to the array or a pool
+    output reg  [11:0]     count_products,  // weight slots that are not zero
+    output reg  [11:0]     count_isolated,  // weight slots of the group that are zero
+    output reg  [23:0]     count_skipped    // slots of groups that are not in the list
 );
   localparam integer MAG = PRODUCT == 4 ? 7 : 3;
   localparam integer INDEX = $clog2(TILE);
@@ -354,5 +354,5 @@ module bacmac_engine #(
     end
   end
   wire unused = &{1'b0, descriptor_word, entry_word, swaps[LAST:7], constant_address,
-                  wide_shifted[32*OUT-1:8*IN]};
+                  residual_bytes, wide_shifted[32*OUT-1:8*IN]};
 endmodule

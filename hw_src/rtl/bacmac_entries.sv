@@ -7,29 +7,29 @@ module bacmac_entries #(
     parameter integer OUT = 16,  // channels of a block
     parameter integer MAG = 3    // bits of a magnitude code
 ) (
-    input  wire            clk,
-    input  wire            rst,
-    input  wire            start,              // pulse: the layer's list, from its first entry
-    input  wire [19:0]     list_word,          // first word
-    input  wire [15:0]     n_entries,          // of one tile
-    input  wire [15:0]     n_blocks,           // output blocks of one tile
-    input  wire [19:0]     n_tiles,            // how often the list is read
-    input  wire            pool,               // entries have no weights
-    input  wire [31:0]     layer_weight_bytes, // of all groups in the list
-    input  wire [19:0]     row_bytes,          // of one input row
-    output reg             read_enable,        // program memory
-    output reg  [19:0]     read_word,
-    input  wire [8*IN-1:0] read_data,          // two cycles later
-    output wire            valid,              // the fields below are those of the next entry
-    output wire [19:0]     row_offset,         // bytes from the window's first column
-    output wire [7:0]      ky,                 // window row
-    output wire [19:0]     row_distance,       // bytes (modulo 2^20) to that row
-    output wire            first,              // first of its block
-    output wire            last,               // last of its block
-    output wire            empty,              // no group
-    output wire            opens_tile,         // first of the list
-    input  wire            take,               // the next entry is taken in this cycle
-    output reg             bad                 // pulse: the list makes no sense
+    input  wire            clk,                 // rising edge
+    input  wire            rst,                 // synchronous, active high
+    input  wire            start,               // pulse: the layer's list, from its first entry
+    input  wire [19:0]     list_word,           // first word
+    input  wire [15:0]     n_entries,           // of one tile
+    input  wire [15:0]     n_blocks,            // output blocks of one tile
+    input  wire [19:0]     n_tiles,             // how often the list is read
+    input  wire            pool,                // entries have no weights
+    input  wire [31:0]     layer_weight_bytes,  // of all groups in the list
+    input  wire [19:0]     row_bytes,           // of one input row
+    output reg             read_enable,         // program memory
+    output reg  [19:0]     read_word,           // word
+    input  wire [8*IN-1:0] read_data,           // two cycles later
+    output wire            valid,               // the fields below are those of the next entry
+    output wire [19:0]     row_offset,          // bytes from the window's first column
+    output wire [7:0]      ky,                  // window row
+    output wire [19:0]     row_distance,        // bytes (modulo 2^20) to that row
+    output wire            first,               // first of its block
+    output wire            last,                // last of its block
+    output wire            empty,               // no group
+    output wire            opens_tile,          // first of the list
+    input  wire            take,                // the next entry is taken in this cycle
+    output reg             bad                  // pulse: the list makes no sense
 );
   localparam integer EACH = IN / 4;             // entries of a word
   localparam integer PART = $clog2(EACH);

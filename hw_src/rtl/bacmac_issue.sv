@@ -9,40 +9,40 @@ module bacmac_issue #(
     parameter integer INDEX = 6,   // bits of a pixel's number in the tile
     parameter integer WORDS = 8    // words of a group
 ) (
-    input  wire             clk,
-    input  wire             rst,
+    input  wire             clk,             // rising edge
+    input  wire             rst,             // synchronous, active high
     input  wire             start,           // pulse: the layer's entries may now be issued
     // the layer
     input  wire             pool,            // entries have no weights
-    input  wire [19:0]      n_pixels,
-    input  wire [15:0]      out_w,
-    input  wire [15:0]      in_h,
-    input  wire [7:0]       stride_h,
-    input  wire [7:0]       pad_top,
+    input  wire [19:0]      n_pixels,        // output pixels
+    input  wire [15:0]      out_w,           // pixels of an output row
+    input  wire [15:0]      in_h,            // input rows
+    input  wire [7:0]       stride_h,        // rows
+    input  wire [7:0]       pad_top,         // rows
     input  wire [19:0]      row_limit,       // bytes of a window row's whole reach
     input  wire [23:0]      x_step,          // bytes
     input  wire [23:0]      x_before,        // bytes
     input  wire [19:0]      y_step,          // bytes modulo 2^20
     input  wire [19:0]      y_before,        // bytes modulo 2^20
-    input  wire [19:0]      source_address,
+    input  wire [19:0]      source_address,  // first byte of the input
     // the next entry
-    input  wire             entry_valid,
-    input  wire [19:0]      row_offset,
-    input  wire [7:0]       ky,
-    input  wire [19:0]      row_distance,
-    input  wire             first,
-    input  wire             last,
-    input  wire             empty,
-    input  wire             opens_tile,
-    output wire             take,
+    input  wire             entry_valid,     // 1: the fields below are there
+    input  wire [19:0]      row_offset,      // bytes from the window's first column
+    input  wire [7:0]       ky,              // window row
+    input  wire [19:0]      row_distance,    // bytes (modulo 2^20) to that row
+    input  wire             first,           // first of its block
+    input  wire             last,            // last of its block
+    input  wire             empty,           // no group
+    input  wire             opens_tile,      // first of the list
+    output wire             take,            // 1: it is taken in this cycle
     output wire             load,            // begin to load the next entry's weights
     output wire             load_rewind,     // from the first group on
     input  wire [1:0]       set_free,        // accumulators of set 0, 1 may be overwritten
     // what is issued
     output reg              issue,           // a pixel, in this cycle
     output reg              issue_first,     // its entry's fields
-    output reg              issue_empty,
-    output reg              issue_opens,
+    output reg              issue_empty,     // no group
+    output reg              issue_opens,     // first entry of the list
     output reg              issue_swap,      // first pixel of an entry with weights
     output reg              issue_ends,      // last pixel of its block
     output reg              issue_set,       // accumulators
@@ -50,9 +50,9 @@ module bacmac_issue #(
     output reg              block_opens,     // pulse: a block has taken the accumulators issue_set
     // one cycle later
     output reg              read_valid,      // something of it lies in the input
-    output reg  [19:0]      read_address,
+    output reg  [19:0]      read_address,    // byte
     output reg  [7:0]       read_low,        // bytes read_low .. read_high - 1 are not padding
-    output reg  [7:0]       read_high
+    output reg  [7:0]       read_high        // byte after the last
 );
   localparam signed [27:0] READ = IN[27:0];
   localparam signed [26:0] BEFORE = -$signed(IN[26:0]);

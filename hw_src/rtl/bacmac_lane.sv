@@ -18,7 +18,7 @@ module bacmac_lane #(
                                     // bits of a product, unsigned
     parameter integer SUM = TERM + $clog2(IN) + 1  // bits of the sum, two's complement
 ) (
-    input  wire logic               clk,
+    input  wire logic               clk,        // rising edge
     input  wire logic [IN*8-1:0]    a,          // activations, unsigned, input 0 lowest
     input  wire logic [IN*10-1:0]   a3,         // 3 * a; not read where PRODUCT is 1, 2 or 3
     input  wire logic [IN*MAG-1:0]  magnitude,  // codes (host/compile/array_codes.py)

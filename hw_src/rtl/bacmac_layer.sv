@@ -8,55 +8,55 @@ module bacmac_layer #(
     parameter integer OUT = 16,             // channels of a block
     parameter integer ACTIVATION_BYTES = 524288
 ) (
-    input  wire            clk,
-    input  wire            rst,
-    input  wire            start,             // pulse: begin with this descriptor
-    input  wire [7:0]      index,             // its number, with start
-    input  wire            final_layer,       // it is the program's last, with start
-    input  wire [19:0]     image_offset,      // bytes of the batch's images before this one
-    input  wire [31:0]     program_bytes,     // what is loaded
-    input  wire [31:0]     weight_bytes,
-    input  wire [31:0]     constant_bytes,
-    output reg             read_enable,       // program memory
-    output reg  [19:0]     read_word,
-    input  wire [8*IN-1:0] read_data,         // two cycles later
-    output reg             ready,             // pulse: all below is valid until the next start
-    output reg             bad,               // pulse instead: it makes no sense
-    output wire            pool,              // not a convolution
-    output wire            maximum,           // a max pool
-    output wire            wide,              // int32 outputs
-    output wire            residual,          // a second input is added
-    output wire            residual_signed,
-    output wire            input_signed,
-    output wire [7:0]      fill,              // what padding is, as the array takes it
-    output wire [15:0]     low,               // clamp
-    output wire [15:0]     high,
-    output wire [15:0]     in_h,              // rows
-    output wire [15:0]     out_w,             // pixels of a row
-    output wire [15:0]     out_c,             // channels
-    output wire [7:0]      stride_h,          // rows
-    output wire [7:0]      pad_top,           // rows
-    output reg  [19:0]     row_bytes,         // one row of the input
-    output reg  [19:0]     row_limit,         // where a window row ends: row_bytes, all if dense
-    output reg  [23:0]     x_step,            // bytes from one pixel's window to the next
-    output reg  [23:0]     x_before,          // bytes of the left padding
-    output reg  [19:0]     y_step,            // bytes (modulo 2^20) from one row of windows to the next
-    output reg  [19:0]     y_before,          // bytes (modulo 2^20) of the top padding
-    output reg  [19:0]     input_bytes,       // the whole input
-    output reg  [19:0]     n_pixels,          // output pixels
-    output reg  [17:0]     pixel_bytes,       // of one output pixel
-    output reg  [19:0]     output_bytes,      // the whole output
-    output reg  [15:0]     n_blocks,          // output blocks
-    output wire [19:0]     input_address,     // without the image's offset
-    output wire [19:0]     output_address,
-    output reg  [19:0]     source_address,    // with the image's offset where it is an image
-    output reg  [19:0]     residual_source,
-    output wire [19:0]     list_word,         // first word of the group list
-    output wire [15:0]     n_entries,
-    output wire [15:0]     n_skipped,
-    output wire [19:0]     weight_word,       // first word of the weights
-    output wire [31:0]     layer_weight_bytes,
-    output wire [15:0]     constant_row       // of the first block
+    input  wire            clk,                 // rising edge
+    input  wire            rst,                 // synchronous, active high
+    input  wire            start,               // pulse: begin with this descriptor
+    input  wire [7:0]      index,               // its number, with start
+    input  wire            final_layer,         // it is the program's last, with start
+    input  wire [19:0]     image_offset,        // bytes of the batch's images before this one
+    input  wire [31:0]     program_bytes,       // what is loaded
+    input  wire [31:0]     weight_bytes,        // bytes
+    input  wire [31:0]     constant_bytes,      // bytes
+    output reg             read_enable,         // program memory
+    output reg  [19:0]     read_word,           // word
+    input  wire [8*IN-1:0] read_data,           // two cycles later
+    output reg             ready,               // pulse: all below is valid until the next start
+    output reg             bad,                 // pulse instead: it makes no sense
+    output wire            pool,                // not a convolution
+    output wire            maximum,             // a max pool
+    output wire            wide,                // int32 outputs
+    output wire            residual,            // a second input is added
+    output wire            residual_signed,     // 1: int8, 0: uint8
+    output wire            input_signed,        // 1: int8, 0: uint8
+    output wire [7:0]      fill,                // what padding is, as the array takes it
+    output wire [15:0]     low,                 // clamp
+    output wire [15:0]     high,                // largest stored value
+    output wire [15:0]     in_h,                // rows
+    output wire [15:0]     out_w,               // pixels of a row
+    output wire [15:0]     out_c,               // channels
+    output wire [7:0]      stride_h,            // rows
+    output wire [7:0]      pad_top,             // rows
+    output reg  [19:0]     row_bytes,           // one row of the input
+    output reg  [19:0]     row_limit,           // where a window row ends: row_bytes, all if dense
+    output reg  [23:0]     x_step,              // bytes from one pixel's window to the next
+    output reg  [23:0]     x_before,            // bytes of the left padding
+    output reg  [19:0]     y_step,              // bytes (modulo 2^20) from a row of windows to the next
+    output reg  [19:0]     y_before,            // bytes (modulo 2^20) of the top padding
+    output reg  [19:0]     input_bytes,         // the whole input
+    output reg  [19:0]     n_pixels,            // output pixels
+    output reg  [17:0]     pixel_bytes,         // of one output pixel
+    output reg  [19:0]     output_bytes,        // the whole output
+    output reg  [15:0]     n_blocks,            // output blocks
+    output wire [19:0]     input_address,       // without the image's offset
+    output wire [19:0]     output_address,      // byte
+    output reg  [19:0]     source_address,      // with the image's offset where it is an image
+    output reg  [19:0]     residual_source,     // byte
+    output wire [19:0]     list_word,           // first word of the group list
+    output wire [15:0]     n_entries,           // of the group list
+    output wire [15:0]     n_skipped,           // groups that are not in it
+    output wire [19:0]     weight_word,         // first word of the weights
+    output wire [31:0]     layer_weight_bytes,  // bytes of the layer's groups
+    output wire [15:0]     constant_row         // of the first block
 );
   localparam integer OFFSET = $clog2(IN);
   localparam integer BLOCK = $clog2(OUT);
@@ -184,7 +184,8 @@ module bacmac_layer #(
           5'd4: begin left <= {12'd0, pad_top}; right <= row_bytes; end
           5'd5: begin left <= {4'd0, in_h}; right <= row_bytes; end
           5'd6: begin left <= {4'd0, out_h}; right <= {4'd0, out_w}; end
-          5'd7: begin left <= product[19:0]; right <= {2'd0, pixel_bytes}; end  // n_pixels, as it comes
+          // n_pixels as it comes: the register still holds the layer before
+          5'd7: begin left <= product[19:0]; right <= {2'd0, pixel_bytes}; end
           5'd8: begin left <= {4'd0, last_row}; right <= {12'd0, stride_h}; end
           5'd9: begin left <= {4'd0, last_column}; right <= {12'd0, stride_w}; end
           default: ;

@@ -6,8 +6,8 @@
 module bacmac_loader #(
     parameter integer IN = 16  // bytes of a beat and of a word
 ) (
-    input  wire            clk,
-    input  wire            rst,
+    input  wire            clk,            // rising edge
+    input  wire            rst,            // synchronous, active high
     input  wire            begins,         // pulse: a packet is awaited, with the three below
     input  wire [1:0]      target,         // 0 activations, 1 program, 2 weights, 3 constants
     input  wire [19:0]     first_word,     // where its first beat goes
@@ -19,16 +19,16 @@ module bacmac_loader #(
     output reg  [31:0]     bad_info,       // ERROR_INFO, with bad
     output wire            waiting,        // a beat is awaited and none is there
     // AXI4-Stream
-    input  wire [8*IN-1:0] s_axis_tdata,
-    input  wire [IN-1:0]   s_axis_tkeep,
-    input  wire            s_axis_tlast,
-    input  wire            s_axis_tvalid,
-    output reg             s_axis_tready,
+    input  wire [8*IN-1:0] s_axis_tdata,   // beat, byte 0 lowest
+    input  wire [IN-1:0]   s_axis_tkeep,   // 1: the byte is there
+    input  wire            s_axis_tlast,   // last beat of its packet
+    input  wire            s_axis_tvalid,  // beat valid
+    output reg             s_axis_tready,  // beat taken
     // engine
-    output reg             load_valid,
-    output reg  [1:0]      load_target,
-    output reg  [19:0]     load_word,
-    output reg  [8*IN-1:0] load_data
+    output reg             load_valid,     // 1: a word in this cycle
+    output reg  [1:0]      load_target,    // 0 activations, 1 program, 2 weights, 3 constants
+    output reg  [19:0]     load_word,      // word
+    output reg  [8*IN-1:0] load_data       // word, byte 0 lowest
 );
   localparam [7:0] OVERRUN = 8'd2;
   localparam [7:0] UNDERRUN = 8'd3;

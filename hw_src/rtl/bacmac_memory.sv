@@ -5,7 +5,7 @@ module bacmac_memory #(
     parameter integer DEPTH = 1024, // words
     parameter integer ADDRESS = 10  // bits of an address, at least enough for DEPTH
 ) (
-    input wire                clk,
+    input wire                clk,            // rising edge
     input wire                write_enable,   // 1: write in this cycle
     input wire [ADDRESS-1:0]  write_address,  // word
     input wire [WIDTH-1:0]    write_data,     // word

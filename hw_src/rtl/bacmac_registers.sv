@@ -11,48 +11,48 @@
 module bacmac_registers #(
     parameter [31:0] BUILD_ID = 32'd0  // what BUILD reads
 ) (
-    input  wire         clk,
+    input  wire         clk,             // rising edge
     input  wire         rst,             // of the AXI channels
     input  wire         core_rst,        // of the values; also after soft_reset
     // AXI4-Lite
     input  wire [11:0]  s_axi_awaddr,    // bytes
-    input  wire         s_axi_awvalid,
-    output wire         s_axi_awready,
-    input  wire [31:0]  s_axi_wdata,
-    input  wire [3:0]   s_axi_wstrb,
-    input  wire         s_axi_wvalid,
-    output wire         s_axi_wready,
+    input  wire         s_axi_awvalid,   // address valid
+    output wire         s_axi_awready,   // address taken
+    input  wire [31:0]  s_axi_wdata,     // word
+    input  wire [3:0]   s_axi_wstrb,     // all four, else SLVERR
+    input  wire         s_axi_wvalid,    // data valid
+    output wire         s_axi_wready,    // data taken
     output reg  [1:0]   s_axi_bresp,     // 0 OKAY, 2 SLVERR
-    output reg          s_axi_bvalid,
-    input  wire         s_axi_bready,
+    output reg          s_axi_bvalid,    // response valid
+    input  wire         s_axi_bready,    // response taken
     input  wire [11:0]  s_axi_araddr,    // bytes
-    input  wire         s_axi_arvalid,
-    output wire         s_axi_arready,
-    output reg  [31:0]  s_axi_rdata,
+    input  wire         s_axi_arvalid,   // address valid
+    output wire         s_axi_arready,   // address taken
+    output reg  [31:0]  s_axi_rdata,     // word
     output reg  [1:0]   s_axi_rresp,     // as bresp
-    output reg          s_axi_rvalid,
-    input  wire         s_axi_rready,
+    output reg          s_axi_rvalid,    // data valid
+    input  wire         s_axi_rready,    // data taken
     // commands, a pulse each
     output wire         soft_reset,      // in the cycle of the write
     output reg          start,           // the cycle after, as those that follow
-    output reg          clear_counters,
+    output reg          clear_counters,  // pulse
     output reg          load,            // STREAM_SELECT was written
     output reg          refused,         // a write that must not come while busy
     output reg  [11:0]  refused_offset,  // bytes, with refused
     // values
     output reg  [1:0]   stream_select,   // 0 images, 1 program, 2 weights, 3 constants
-    output reg  [31:0]  n_images,
-    output reg  [31:0]  passes,
-    output reg  [31:0]  n_descriptors,
-    output reg  [31:0]  load_bytes,
-    output reg  [31:0]  layer_select,
+    output reg  [31:0]  n_images,        // images of a batch
+    output reg  [31:0]  passes,          // over the batch
+    output reg  [31:0]  n_descriptors,   // layers of the program
+    output reg  [31:0]  load_bytes,      // bytes of the next load
+    output reg  [31:0]  layer_select,    // number of a layer
     // state
-    input  wire         busy,
-    input  wire         done,
-    input  wire         failed,
+    input  wire         busy,            // 1: a load or a batch runs
+    input  wire         done,            // 1: the last batch has ended
+    input  wire         failed,          // 1: stopped by an error
     input  wire [2:0]   loaded,          // program, weights, constants from bit 0
-    input  wire [7:0]   error_code,
-    input  wire [31:0]  error_info,
+    input  wire [7:0]   error_code,      // 0: none
+    input  wire [31:0]  error_info,      // see docs/accelerator.md
     input  wire [383:0] counters,        // 8 x 48 bits, see bacmac_counters
     input  wire [239:0] layer_counters,  // 5 x 48 bits, of layer layer_select
     input  wire         layer_valid      // layer_counters are to be read in this cycle

@@ -10,16 +10,16 @@
 //   [4] shift by eights    [5] shift by ones: `wide`             [6] clamp: `y`
 // `residual` is taken with enable[1]; the constants with enable[0].
 module bacmac_requantize (
-    input wire               clk,
-    input wire [6:0]         enable,               // one a stage, see above
-    input wire signed [31:0] accumulator,          // with enable[0]
-    input wire [95:0]        constants,            // with enable[0]: bias i32, multiplier u16,
-                                                   // shift u8, zero u8, residual multiplier i32
-    input wire signed [8:0]  residual,             // with enable[1]; 0 where there is none
-    input wire signed [15:0] low,                  // smallest stored value
-    input wire signed [15:0] high,                 // largest stored value
-    output wire signed [31:0] wide,                // int32 output (multiplier 1, shift 0)
-    output reg [7:0]         y                     // stored activation, uint8 or int8
+    input wire               clk,          // rising edge
+    input wire [6:0]         enable,       // one a stage, see above
+    input wire signed [31:0] accumulator,  // with enable[0]
+    input wire [95:0]        constants,    // with enable[0]: bias i32, multiplier u16,
+                                           // shift u8, zero u8, residual multiplier i32
+    input wire signed [8:0]  residual,     // with enable[1]; 0 where there is none
+    input wire signed [15:0] low,          // smallest stored value
+    input wire signed [15:0] high,         // largest stored value
+    output wire signed [31:0] wide,        // int32 output (multiplier 1, shift 0)
+    output reg [7:0]         y             // stored activation, uint8 or int8
 );
   reg signed [31:0] sum;
   reg [14:0] multiplier_1;
@@ -57,11 +57,13 @@ module bacmac_requantize (
     end
     if (enable[2]) begin
       product <= {{15{product_low[32]}}, product_low} + {product_high, 17'd0};
-      residual_product <= {{15{residual_low[26]}}, residual_low} + {residual_high[23], residual_high, 17'd0};
+      residual_product <= {{15{residual_low[26]}}, residual_low}
+          + {residual_high[23], residual_high, 17'd0};
       shift_3 <= shift_2;
     end
     if (enable[3]) begin
-      total <= {{2{product[47]}}, product} + {{8{residual_product[41]}}, residual_product} + rounding;
+      total <= {{2{product[47]}}, product} + {{8{residual_product[41]}}, residual_product}
+          + rounding;
       shift_4 <= shift_3;
     end
     if (enable[4]) begin

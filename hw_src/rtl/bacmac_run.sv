@@ -13,54 +13,54 @@ module bacmac_run #(
     parameter integer PROGRAM_BYTES = 131072,
     parameter integer MAX_LAYERS = 256            // 2 to 256
 ) (
-    input  wire        clk,
-    input  wire        rst,
+    input  wire        clk,              // rising edge
+    input  wire        rst,              // synchronous, active high
     // registers, see bacmac_registers
-    input  wire        start,
-    input  wire        load,
-    input  wire        refused,
-    input  wire [11:0] refused_offset,
-    input  wire [1:0]  stream_select,
-    input  wire [31:0] n_images,
-    input  wire [31:0] passes,
-    input  wire [31:0] n_descriptors,
-    input  wire [31:0] load_bytes,
-    output wire        busy,              // a load or a batch runs
-    output reg         done,              // the last batch has ended
-    output wire        failed,
-    output reg  [2:0]  loaded,            // program, weights, constants from bit 0
-    output reg  [7:0]  error_code,
-    output reg  [31:0] error_info,
+    input  wire        start,            // pulse
+    input  wire        load,             // pulse: STREAM_SELECT is written
+    input  wire        refused,          // pulse: a register is written that may not be now
+    input  wire [11:0] refused_offset,   // byte offset of that register
+    input  wire [1:0]  stream_select,    // 0 images, 1 program, 2 weights, 3 constants
+    input  wire [31:0] n_images,         // images of a batch
+    input  wire [31:0] passes,           // over the batch
+    input  wire [31:0] n_descriptors,    // layers of the program
+    input  wire [31:0] load_bytes,       // bytes of the next load
+    output wire        busy,             // a load or a batch runs
+    output reg         done,             // the last batch has ended
+    output wire        failed,           // 1: stopped by an error
+    output reg  [2:0]  loaded,           // program, weights, constants from bit 0
+    output reg  [7:0]  error_code,       // 0: none
+    output reg  [31:0] error_info,       // see docs/accelerator.md
     // loader
-    output wire        load_begins,       // pulse, with the three below
-    output wire [1:0]  load_target,       // 0 activations, 1 program, 2 weights, 3 constants
-    output wire [19:0] load_first_word,
-    output wire [31:0] load_n_bytes,
-    input  wire        load_done,
-    input  wire        load_bad,
-    input  wire [7:0]  load_bad_code,
-    input  wire [31:0] load_bad_info,
+    output wire        load_begins,      // pulse, with the three below
+    output wire [1:0]  load_target,      // 0 activations, 1 program, 2 weights, 3 constants
+    output wire [19:0] load_first_word,  // word
+    output wire [31:0] load_n_bytes,     // bytes
+    input  wire        load_done,        // pulse: all has arrived
+    input  wire        load_bad,         // pulse: the packet is wrong
+    input  wire [7:0]  load_bad_code,    // ERROR_CODE
+    input  wire [31:0] load_bad_info,    // ERROR_INFO
     // sender
-    output wire        output_begins,     // pulse
-    output wire        output_is_last,    // of the batch, with it
-    input  wire        output_done,
+    output wire        output_begins,    // pulse
+    output wire        output_is_last,   // of the batch, with it
+    input  wire        output_done,      // pulse: the last beat is taken
     // engine
-    output reg  [31:0] program_bytes,     // loaded
-    output reg  [31:0] weight_bytes,
-    output reg  [31:0] constant_bytes,
-    output wire        layer_start,       // pulse, with the four below
-    output wire        layer_probe,       // only read the descriptor
-    output reg  [7:0]  layer_index,
-    output wire        layer_final,       // it is the program's last
-    output reg  [19:0] image_offset,      // bytes of the batch's images before this one
-    input  wire        layer_done,
-    input  wire        layer_bad,
-    input  wire [19:0] input_address,     // bytes
-    input  wire [19:0] input_bytes,
+    output reg  [31:0] program_bytes,    // loaded
+    output reg  [31:0] weight_bytes,     // bytes
+    output reg  [31:0] constant_bytes,   // bytes
+    output wire        layer_start,      // pulse, with the four below
+    output wire        layer_probe,      // only read the descriptor
+    output reg  [7:0]  layer_index,      // number of the descriptor
+    output wire        layer_final,      // it is the program's last
+    output reg  [19:0] image_offset,     // bytes of the batch's images before this one
+    input  wire        layer_done,       // pulse
+    input  wire        layer_bad,        // pulse
+    input  wire [19:0] input_address,    // bytes
+    input  wire [19:0] input_bytes,      // bytes of one image
     // counters
-    output wire        batch_runs,
-    output wire        images_arrive,     // waiting for the input counts
-    output wire        image_done         // pulse: an image has passed
+    output wire        batch_runs,       // 1: cycles count
+    output wire        images_arrive,    // waiting for the input counts
+    output wire        image_done        // pulse: an image has passed
 );
   localparam integer OFFSET = $clog2(IN);
   localparam [31:0] CAPACITY = ACTIVATION_BYTES;

@@ -8,8 +8,8 @@
 module bacmac_sender #(
     parameter integer IN = 16  // bytes of a beat and of a word
 ) (
-    input  wire            clk,
-    input  wire            rst,
+    input  wire            clk,            // rising edge
+    input  wire            rst,            // synchronous, active high
     input  wire            begins,         // pulse, with the three below
     input  wire [19:0]     first_word,     // of the activation memory
     input  wire [19:0]     n_bytes,        // not 0; what is beyond them in the last beat is sent as 0
@@ -18,15 +18,15 @@ module bacmac_sender #(
     output reg             done,           // pulse: the last beat is taken
     output wire            waiting,        // a beat is offered and not taken
     // engine
-    output wire            read_enable,
-    output wire [19:0]     read_word,
+    output wire            read_enable,    // 1: read in this cycle
+    output wire [19:0]     read_word,      // word
     input  wire [8*IN-1:0] read_data,      // two cycles after read_enable
     // AXI4-Stream
-    output wire [8*IN-1:0] m_axis_tdata,
+    output wire [8*IN-1:0] m_axis_tdata,   // beat, byte 0 lowest
     output wire [IN-1:0]   m_axis_tkeep,   // all ones
-    output wire            m_axis_tlast,
-    output wire            m_axis_tvalid,
-    input  wire            m_axis_tready
+    output wire            m_axis_tlast,   // last beat of its packet
+    output wire            m_axis_tvalid,  // beat valid
+    input  wire            m_axis_tready   // beat taken
 );
   localparam integer OFFSET = $clog2(IN);
   // a word issued in cycle c is offered in c + 3; taken there, it frees its place for c + 4

@@ -15,38 +15,38 @@ module bacmac_top #(
     parameter integer MAX_LAYERS = 256,           // 2 to 256
     parameter [31:0]  BUILD_ID = 32'd0            // what BUILD reads
 ) (
-    input  wire            aclk,
-    input  wire            aresetn,
+    input  wire            aclk,           // rising edge
+    input  wire            aresetn,        // synchronous, active low
     // AXI4-Lite, see bacmac_registers
-    input  wire [11:0]     s_axi_awaddr,
-    input  wire            s_axi_awvalid,
-    output wire            s_axi_awready,
-    input  wire [31:0]     s_axi_wdata,
-    input  wire [3:0]      s_axi_wstrb,
-    input  wire            s_axi_wvalid,
-    output wire            s_axi_wready,
-    output wire [1:0]      s_axi_bresp,
-    output wire            s_axi_bvalid,
-    input  wire            s_axi_bready,
-    input  wire [11:0]     s_axi_araddr,
-    input  wire            s_axi_arvalid,
-    output wire            s_axi_arready,
-    output wire [31:0]     s_axi_rdata,
-    output wire [1:0]      s_axi_rresp,
-    output wire            s_axi_rvalid,
-    input  wire            s_axi_rready,
+    input  wire [11:0]     s_axi_awaddr,   // byte
+    input  wire            s_axi_awvalid,  // address valid
+    output wire            s_axi_awready,  // address taken
+    input  wire [31:0]     s_axi_wdata,    // word
+    input  wire [3:0]      s_axi_wstrb,    // all four, else SLVERR
+    input  wire            s_axi_wvalid,   // data valid
+    output wire            s_axi_wready,   // data taken
+    output wire [1:0]      s_axi_bresp,    // 0 OKAY, 2 SLVERR
+    output wire            s_axi_bvalid,   // response valid
+    input  wire            s_axi_bready,   // response taken
+    input  wire [11:0]     s_axi_araddr,   // byte
+    input  wire            s_axi_arvalid,  // address valid
+    output wire            s_axi_arready,  // address taken
+    output wire [31:0]     s_axi_rdata,    // word
+    output wire [1:0]      s_axi_rresp,    // 0 OKAY, 2 SLVERR
+    output wire            s_axi_rvalid,   // data valid
+    input  wire            s_axi_rready,   // data taken
     // loads and images
-    input  wire [8*IN-1:0] s_axis_tdata,
-    input  wire [IN-1:0]   s_axis_tkeep,
-    input  wire            s_axis_tlast,
-    input  wire            s_axis_tvalid,
-    output wire            s_axis_tready,
+    input  wire [8*IN-1:0] s_axis_tdata,   // beat, byte 0 lowest
+    input  wire [IN-1:0]   s_axis_tkeep,   // 1: the byte is there
+    input  wire            s_axis_tlast,   // last beat of its packet
+    input  wire            s_axis_tvalid,  // beat valid
+    output wire            s_axis_tready,  // beat taken
     // outputs
-    output wire [8*IN-1:0] m_axis_tdata,
-    output wire [IN-1:0]   m_axis_tkeep,
-    output wire            m_axis_tlast,
-    output wire            m_axis_tvalid,
-    input  wire            m_axis_tready
+    output wire [8*IN-1:0] m_axis_tdata,   // beat, byte 0 lowest
+    output wire [IN-1:0]   m_axis_tkeep,   // 1: the byte is there
+    output wire            m_axis_tlast,   // last beat of its packet
+    output wire            m_axis_tvalid,  // beat valid
+    input  wire            m_axis_tready   // beat taken
 );
   localparam integer OFFSET = $clog2(IN);
 

@@ -8,18 +8,18 @@ module bacmac_weights #(
     parameter integer MAG = 3,          // bits of a magnitude code
     parameter integer BYTES = 2097152   // capacity
 ) (
-    input  wire            clk,
-    input  wire            rst,
-    input  wire            load_valid,  // a word from the stream
-    input  wire [19:0]     load_word,
-    input  wire [8*IN-1:0] load_data,
-    input  wire [19:0]     weight_word, // first word of the layer's groups
-    input  wire            load,        // pulse: the next group
-    input  wire            load_rewind, // with load: the layer's first group
-    input  wire            swap,        // the shadow becomes active
-    output reg  [OUT-1:0]  lane_enable, // channels whose weights are in lane_data
-    output wire [8*IN-1:0] lane_data,   // one word
-    output reg  [11:0]     nonzero      // of the active group
+    input  wire            clk,          // rising edge
+    input  wire            rst,          // synchronous, active high
+    input  wire            load_valid,   // a word from the stream
+    input  wire [19:0]     load_word,    // word
+    input  wire [8*IN-1:0] load_data,    // word, byte 0 lowest
+    input  wire [19:0]     weight_word,  // first word of the layer's groups
+    input  wire            load,         // pulse: the next group
+    input  wire            load_rewind,  // with load: the layer's first group
+    input  wire            swap,         // the shadow becomes active
+    output reg  [OUT-1:0]  lane_enable,  // channels whose weights are in lane_data
+    output wire [8*IN-1:0] lane_data,    // one word
+    output reg  [11:0]     nonzero       // of the active group
 );
   localparam integer LANES = 8 / (MAG + 1);      // lanes of a word: 2 or 1
   localparam integer LANE_BITS = IN * (MAG + 1);

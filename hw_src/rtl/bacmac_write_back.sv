@@ -11,37 +11,37 @@ module bacmac_write_back #(
     parameter integer TILE = 64,   // pixels of a tile
     parameter integer INDEX = 6    // bits of a pixel's number in the tile
 ) (
-    input  wire             clk,
-    input  wire             rst,
-    input  wire             start,             // pulse: a new layer
+    input  wire             clk,                // rising edge
+    input  wire             rst,                // synchronous, active high
+    input  wire             start,              // pulse: a new layer
     // the layer
-    input  wire [19:0]      n_pixels,
-    input  wire [15:0]      n_blocks,
-    input  wire [15:0]      out_c,             // channels
-    input  wire [17:0]      pixel_bytes,       // of one output pixel
-    input  wire             wide,              // int32 outputs
-    input  wire             residual,          // a second input is added
-    input  wire [19:0]      output_address,
-    input  wire [19:0]      residual_source,
-    input  wire [15:0]      constant_row,      // of the first block
+    input  wire [19:0]      n_pixels,           // output pixels
+    input  wire [15:0]      n_blocks,           // output blocks
+    input  wire [15:0]      out_c,              // channels
+    input  wire [17:0]      pixel_bytes,        // of one output pixel
+    input  wire             wide,               // int32 outputs
+    input  wire             residual,           // a second input is added
+    input  wire [19:0]      output_address,     // byte
+    input  wire [19:0]      residual_source,    // byte
+    input  wire [15:0]      constant_row,       // of the first block
     // blocks
-    input  wire             block_done,        // pulse: the accumulators of a block are complete
-    output reg  [1:0]       set_read,          // pulse: set 0, 1 will have been read when the next
-                                               // pixel issued reaches the accumulators
-    output reg              layer_done,        // pulse: all is written
+    input  wire             block_done,         // pulse: the accumulators of a block are complete
+    output reg  [1:0]       set_read,           // pulse: set 0, 1 will have been read when the next
+                                                // pixel issued reaches the accumulators
+    output reg              layer_done,         // pulse: all is written
     // to the channels and memories; the cycle counts from the pixel's c
-    output reg              residual_read,     // c + 1
-    output reg  [19:0]      residual_address,
-    output reg              accumulator_read,  // c + 3
-    output reg              accumulator_set,
-    output reg  [INDEX-1:0] accumulator_pixel,
-    output reg              constant_read,     // c + 2, with a block's first pixel
-    output reg  [15:0]      constant_address,  // row
-    output wire [6:0]       stages,            // c + 4 .. c + 10, one bit each
-    output wire [3:0]       wide_word,         // c + 10 ..: word of the int32 pixel
-    output reg              write_valid,       // c + 12 ..
-    output reg  [19:0]      write_address,
-    output reg  [7:0]       write_count        // bytes
+    output reg              residual_read,      // c + 1
+    output reg  [19:0]      residual_address,   // byte
+    output reg              accumulator_read,   // c + 3
+    output reg              accumulator_set,    // which set
+    output reg  [INDEX-1:0] accumulator_pixel,  // which of the set
+    output reg              constant_read,      // c + 2, with a block's first pixel
+    output reg  [15:0]      constant_address,   // row
+    output wire [6:0]       stages,             // c + 4 .. c + 10, one bit each
+    output wire [3:0]       wide_word,          // c + 10 ..: word of the int32 pixel
+    output reg              write_valid,        // c + 12 ..
+    output reg  [19:0]      write_address,      // byte
+    output reg  [7:0]       write_count         // bytes
 );
   localparam integer BLOCK = $clog2(OUT);
   localparam integer WIDE_WORDS = 4 * OUT / IN;

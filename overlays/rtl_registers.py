@@ -24,13 +24,6 @@ def rtl_localparams(registers: RegisterMap) -> str:
     For each register `X`: `AT_X`, the number of its word (offset / 4), and `RESET_X`; for each of
     its fields `F`: `X_F_LSB` and `X_F_WIDTH`. Of all words together: `N_WORDS`, the number after
     the last, and `READABLE` and `WRITABLE`, a bit each (0 where no register lies).
-
-    >>> from bacmac.overlays.registry import load_overlay
-    >>> print(rtl_localparams(load_overlay("bac-pot4").registers))  # doctest: +ELLIPSIS
-    // Made from overlays/regmaps/accelerator-v... do not edit.
-    ...
-    localparam [9:0] AT_ID = 10'd0;
-    ...
     """
     return "\n".join(_lines(registers)) + "\n"
 

@@ -27,6 +27,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 test: check
+	.ci/tools.sh
 	$(BIN)/pytest --cov --cov-report=term
 
 bench: $(VENV)/.installed-bench

@@ -7,7 +7,7 @@ module bacmac #(
     parameter PRODUCT = 2,
     parameter ACTIVATION_BYTES = 524288,
     parameter WEIGHT_BYTES = 2097152,
-    parameter CONSTANT_BYTES = 196608,
+    parameter CONSTANT_BYTES = 294912,
     parameter PROGRAM_BYTES = 131072,
     parameter MAX_LAYERS = 256,
     parameter [31:0] BUILD_ID = 32'd0

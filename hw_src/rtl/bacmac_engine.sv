@@ -11,7 +11,7 @@ module bacmac_engine #(
     parameter integer PRODUCT = 2,               // product term, see bacmac_lane
     parameter integer ACTIVATION_BYTES = 524288,
     parameter integer WEIGHT_BYTES = 2097152,
-    parameter integer CONSTANT_BYTES = 196608,
+    parameter integer CONSTANT_BYTES = 294912,
     parameter integer PROGRAM_BYTES = 131072
 ) (
     input  wire            clk,             // rising edge

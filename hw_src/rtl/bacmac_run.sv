@@ -9,7 +9,7 @@ module bacmac_run #(
     parameter integer IN = 16,                    // bytes of a word and of a beat
     parameter integer ACTIVATION_BYTES = 524288,  // capacities
     parameter integer WEIGHT_BYTES = 2097152,
-    parameter integer CONSTANT_BYTES = 196608,
+    parameter integer CONSTANT_BYTES = 294912,
     parameter integer PROGRAM_BYTES = 131072,
     parameter integer MAX_LAYERS = 256            // 2 to 256
 ) (

@@ -10,7 +10,7 @@ module bacmac_top #(
                                                   // 2 pot-4e4; 3 pot-4; 4 uniform-8
     parameter integer ACTIVATION_BYTES = 524288,  // at most 2^20
     parameter integer WEIGHT_BYTES = 2097152,
-    parameter integer CONSTANT_BYTES = 196608,
+    parameter integer CONSTANT_BYTES = 294912,
     parameter integer PROGRAM_BYTES = 131072,
     parameter integer MAX_LAYERS = 256,           // 2 to 256
     parameter [31:0]  BUILD_ID = 32'd0            // what BUILD reads

@@ -14,6 +14,7 @@ import click
 from bacmac.cli.output import json_option, print_json, print_table
 from bacmac.host.device.clock import RealClock
 from bacmac.host.device.registry import open_board
+from bacmac.host.device.rtl.build import cache_folder, find_tools
 from bacmac.host.errors import BacmacError
 from bacmac.host.files import write_text
 from bacmac.overlays.check import check_overlay
@@ -97,7 +98,17 @@ def _devices() -> list[Finding]:
             findings.append(Finding("problem", f"device {word}", str(error)))
         else:
             findings.append(Finding("ok", f"device {word}", "opens (emulated)"))
-    return findings
+    return [*findings, _rtl()]
+
+
+def _rtl() -> Finding:
+    """Whether what `rtl:` is built with is there; building would take a minute."""
+    try:
+        tools = find_tools()
+    except BacmacError as error:
+        return Finding("note", "device rtl:", str(error))
+    found = f"builds with Verilator {tools.version}, {tools.compiler_version}"
+    return Finding("ok", "device rtl:", f"{found}; keeps in {cache_folder()}")
 
 
 def _overlays() -> list[Finding]:

@@ -23,6 +23,7 @@ from bacmac.cli.normalization import normalization_options, resolve_normalizatio
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
 from bacmac.host.device.batch import LayerCounters
 from bacmac.host.device.registry import open_board
+from bacmac.host.device.rtl.accelerator import Trace
 from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
 from bacmac.host.importers.images import load_images
@@ -31,6 +32,20 @@ from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.evaluate import Evaluation, evaluate, evaluate_float
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.host.runtime.session import Session
+
+
+def parse_window(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int]:
+    """Two whole numbers that ascend, as "0:5000"."""
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise click.BadParameter(f"{text!r} is not FIRST:LAST, two cycles that ascend")
+    return int(first), int(last)
+
+
+def _fst(file: Path) -> Path:
+    if file.suffix != ".fst":
+        raise InputError("--trace", "file", found=str(file), expected="a name that ends in .fst")
+    return file
 
 
 @click.command()
@@ -43,6 +58,15 @@ from bacmac.host.runtime.session import Session
 @batch_option
 @normalization_options
 @click.option("--layers", is_flag=True, help="Also show what each layer did.")
+@click.option("--trace", type=FILE, help="Also record waveforms of `rtl:` (.fst).")
+@click.option(
+    "--trace-window",
+    callback=parse_window,
+    default="0:100000",
+    show_default=True,
+    metavar="FIRST:LAST",
+    help="Cycles to record, counted from the first START; the last is not in it.",
+)
 @click.option("-o", "--output", type=FILE, help="Also write classes and output values (.npz).")
 @json_option
 def run(
@@ -57,6 +81,8 @@ def run(
     mean: str | None,
     std: str | None,
     layers: bool,
+    trace: Path | None,
+    trace_window: tuple[int, int],
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -66,6 +92,8 @@ def run(
     by, computed on this machine; only then do --pixel-max, --mean and --std apply.
     """
     if model.suffix in (".onnx", ".json"):
+        if trace is not None:
+            raise InputError("--trace", "model", found=str(model), expected="a packed model")
         result, where = _run_float(model, images, limit, pixel_max, mean, std), None
     else:
         if (pixel_max, mean, std) != (None, None, None):
@@ -76,7 +104,8 @@ def run(
                 expected="a float model",
                 hint="the packed file remembers what it was packed with",
             )
-        result, where = _run_packed(model, images, limit, overlay, folders, device, batch)
+        recorded = None if trace is None else Trace(_fst(trace), *trace_window)
+        result, where = _run_packed(model, images, limit, overlay, folders, device, batch, recorded)
     if output is not None:
         with replace_atomically(output) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, classes=result.classes, values=result.values)
@@ -88,6 +117,8 @@ def run(
         _print_layers(where.layers)
     if output is not None:
         note(f"{output}: {result.n_images} rows of classes and values")
+    if trace is not None:
+        note(f"{trace}: waveforms of cycles {trace_window[0]} to {trace_window[1] - 1}")
 
 
 @dataclass(frozen=True)
@@ -123,11 +154,12 @@ def _run_packed(
     folders: tuple[Path, ...],
     device: str,
     batch: int | None,
+    trace: Trace | None,
 ) -> tuple[Evaluation, _Where]:
     model = read_packed(path).model
     image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
-    board = open_board(device)
+    board = open_board(device, tell=note, trace=trace)
     try:
         with Session(board, chosen, model, batch_size=batch) as session, progress() as advance:
             result = evaluate(session, image_set, advance)

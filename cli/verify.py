@@ -17,7 +17,7 @@ from bacmac.cli.choices import (
     overlay_option,
     resolve_overlay,
 )
-from bacmac.cli.output import json_option, print_json, print_table, progress, say
+from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.host.device.registry import open_board
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.compare_devices import DeviceComparison, first_difference
@@ -53,7 +53,7 @@ def verify(
     image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
     with ExitStack() as stack:
-        first, second = open_board(device), open_board(against)
+        first, second = open_board(device, tell=note), open_board(against, tell=note)
         stack.callback(first.close)
         stack.callback(second.close)
         advance = stack.enter_context(progress())

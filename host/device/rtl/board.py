@@ -9,6 +9,7 @@ from bacmac.host.device.rtl.accelerator import RtlAccelerator, SimulatedClock, S
 from bacmac.host.device.rtl.build import Tell, build_simulator
 from bacmac.host.device.rtl.simulator import Simulator
 from bacmac.host.errors import DeviceError
+from bacmac.host.files import write_bytes
 from bacmac.host.manifest.overlay import Overlay
 
 WORD = "rtl:"
@@ -26,6 +27,7 @@ class RtlBoard(ModelBoard):
 
     Raises:
         DeviceError: an option that is not known or out of range.
+        OutputError: the trace cannot be written.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class RtlBoard(ModelBoard):
         faults: Faults | None = None,
     ) -> None:
         self._shape = parse_shape(word)
+        if trace is not None:
+            write_bytes(trace.file, b"")  # fails now where it cannot be written, not in mid-run
         self._tell, self._trace = tell, trace
         self._simulated_clock = SimulatedClock()
         self._simulation: RtlAccelerator | None = None

@@ -20,7 +20,7 @@ from bacmac.overlays.estimate.configurations import Configuration, find_configur
 from bacmac.overlays.estimate.energy import ByteCosts, Estimate, Part, Ratio, ratios
 from bacmac.overlays.estimate.networks import NetworkEstimate, estimate_networks, read_network
 from bacmac.overlays.estimate.roofline import Roofline, draw_roofline, measure_roofline
-from bacmac.overlays.estimate.synthesis import CAPACITY, Utilisation, estimate_utilisation
+from bacmac.overlays.estimate.synthesis import CAPACITY, PART, Utilisation, estimate_utilisation
 from bacmac.overlays.registry import load_overlay
 from bacmac.power.coefficients import Coefficients, load_coefficients
 
@@ -148,31 +148,27 @@ def _print_utilisation(
 ) -> None:
     rows: list[tuple[object, ...]] = []
     for configuration, used in zip(configurations, utilisations, strict=True):
-        array = configuration.geometry
+        lanes = used.module("bacmac_lane").lut_sites
         rows.append(
             (
                 used.configuration,
-                f"{array.inputs}x{array.outputs}",
-                *(
-                    f"{getattr(used.total, c):,.4g} ({_share(used, c):.1%})"
-                    if c in ("lut_sites", "bram36")
-                    else f"{getattr(used.total, c):,.0f} ({_share(used, c):.1%})"
-                    for c in COLUMNS
-                ),
+                *(f"{getattr(used.total, c):,.5g}" for c in COLUMNS),
+                f"{used.total.lut_sites / CAPACITY.lut_sites:.1%}",
                 f"{used.array.lut_sites:,.0f}",
-                f"{used.module('bacmac_lane').lut_sites / configuration.n_products:.1f}",
+                f"{lanes / configuration.n_products:.1f}",
             )
         )
+    most = (f"{getattr(CAPACITY, c):,}" for c in COLUMNS)
     print_table(
-        ["configuration", "array", *HEADERS, "array: LUT sites", "a product"],
-        rows,
-        numbers=range(2, 11),
-        title=f"ESTIMATE by {utilisations[0].tool}, share of a ZCU104 (no Vivado build)",
+        ["configuration", *HEADERS, "of the LUTs", "array", "a product"],
+        [*rows, (f"{PART} has", *most, "", "", "")],
+        numbers=range(1, 11),
+        title=f"ESTIMATE by {utilisations[0].tool} (no Vivado build)",
     )
     say(
         "LUT sites: after pairing functions that share inputs, as the part has two outputs a LUT; "
-        "LUT cells: unpaired. A product: terms and tree of a lane, without accumulator. UltraRAM "
-        "is counted by size. DMA and interconnect are not in it."
+        "LUT cells: unpaired. Array: sites of lanes, weight registers and accumulators; a product: "
+        "terms and tree of a lane. UltraRAM is counted by size. DMA and interconnect are not in it."
     )
 
 
@@ -205,7 +201,7 @@ def _print_energy(found: Sequence[NetworkEstimate], numbers: Coefficients) -> No
                 f"{base.cycles:,}",
                 _pair(base.array, 1e-6),
                 _pair(base.total, 1e-6),
-                f"{_uj(base, numbers):.1f}",
+                f"{_uj(base, numbers):.3g}",
             )
             for one in found
             for base in one.estimates[:1]
@@ -215,19 +211,20 @@ def _print_energy(found: Sequence[NetworkEstimate], numbers: Coefficients) -> No
     )
     parts = found[0].estimates[0].parts
     print_table(
-        ["part", *(f"{n.configuration}, {n.estimates[0].sparsity:.0%}" for n in found), "basis"],
+        ["configuration", "pruned", *(part.name for part in parts)],
         [
             (
-                part.name,
-                *(f"{_mean(n.estimates[0].parts[i]) * 1e-6:.1f}" for n in found),
-                part.basis,
+                one.configuration,
+                f"{one.estimates[0].sparsity:.0%}",
+                *(f"{_mean(part) * 1e-6:,.1f}" for part in one.estimates[0].parts),
             )
-            for i, part in enumerate(parts)
+            for one in found
         ],
-        numbers=range(1, 1 + len(found)),
-        prose=(1 + len(found),),
+        numbers=range(1, 2 + len(parts)),
         title="million toggle units by part, mean of both counts",
     )
+    for part in parts:
+        say(f"{part.name}: {part.basis}")
     say(
         f"uJ: with toggle_unit_pj = {numbers['toggle_unit_pj']:g}, an assumption that may be wrong "
         f"by a factor of several ({Path(numbers.file).name}). Nothing here is measured."
@@ -281,10 +278,6 @@ def _draw(found: Roofline, output: Path) -> None:
     with replace_atomically(output) as temporary:
         figure.savefig(temporary, format=kind, dpi=160)
     note(f"{output}: drawn")
-
-
-def _share(used: Utilisation, column: str) -> float:
-    return float(getattr(used.total, column) / getattr(CAPACITY, column))
 
 
 def _pair(units: tuple[float, float], factor: float) -> str:

@@ -33,7 +33,7 @@ endmodule
 SOURCES = {"tiny.sv": TINY, "part.sv": PART}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BACMAC_CACHE", str(tmp_path))
     return tmp_path

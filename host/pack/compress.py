@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from bacmac.host.arith.engine import Engine
+from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.forward import FloatTensor, forward
@@ -27,6 +28,7 @@ from bacmac.host.quantize.options import (
     weighted_layers,
 )
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
+from bacmac.host.quantize.weights import Float, round_to_levels, search_scales
 
 Progress = Callable[[str, int, int], None]
 
@@ -242,7 +244,17 @@ def _without_groups(
         scope=options.scope or "global",
         shares=options.group_sparsities,
     )
-    return prune_groups(model, normalized(images, normalization), pruning, progress=progress)
+    schemes = layer_schemes(model, options.quantize_options)
+
+    def rounding(layer: str, weights: Float) -> Float:
+        scheme = SCHEMES[schemes[layer]]
+        scale = search_scales(weights, scheme)[:, None]
+        levels = round_to_levels(weights / np.where(scale > 0, scale, 1.0), scheme)
+        result: Float = levels * scale
+        return result
+
+    pixels = normalized(images, normalization)
+    return prune_groups(model, pixels, pruning, rounding=rounding, progress=progress)
 
 
 def _masks(model: Model, group_masks: Masks, options: CompressOptions) -> Masks:

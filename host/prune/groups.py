@@ -7,6 +7,8 @@ Layer after layer, on calibration images, without labels or gradients:
    residual, what the residual has lost counts as its own to mend. Damping holds the weights near
    the float ones. (Least squares reconstruction layer by layer: He et al. 2017, arXiv 1707.06168.)
 2. Remove. The cheapest groups go, one after the other, and those that stay take over (`removal`).
+   Their price is that of the weights as they will be rounded: what rounding to powers of two
+   takes from a group is lost whether the group stays or goes.
 
 How many groups each layer loses, scope "global": so that the share of the array's *time* is reached
 over all layers together (a group costs a cycle for each of the layer's output pixels), where the
@@ -36,6 +38,8 @@ from bacmac.host.prune.removal import damped_inverse, removal_order, without_col
 
 Progress = Callable[[str, int, int], None]
 Tensors = dict[str, FloatTensor]
+Rounding = Callable[[str, Float], Float]
+"""What rounding makes of a layer's weights: name, (C_out, K) -> (C_out, K)."""
 
 PROBE_SHARE = 0.3
 PROBE_IMAGES = 256
@@ -92,6 +96,7 @@ def prune_groups(
     images: FloatTensor,
     pruning: GroupPruning,
     *,
+    rounding: Rounding | None = None,
     progress: Progress | None = None,
 ) -> tuple[Model, Masks]:
     """Empty groups and refit the weights that stay. Deterministic.
@@ -100,6 +105,7 @@ def prune_groups(
         model: the float network.
         images: (N, C, H, W) normalized images like those it will see.
         pruning: what to do.
+        rounding: what becomes of weights later; None: they stay as they are.
         progress: called with a stage, how much is done and of how much.
 
     Returns:
@@ -113,7 +119,7 @@ def prune_groups(
     candidates = _candidates(model, pruning)
     largest = max(int(np.prod(shape)) for shape in model.shapes.values()) * 4
     images = images[: max(1, MAX_TENSOR_BYTES // largest)]
-    counts = _counts(model, images[:PROBE_IMAGES], pruning, candidates, progress)
+    counts = _counts(model, images[:PROBE_IMAGES], pruning, candidates, rounding, progress)
 
     floats: Tensors = {INPUT: images}
     pruned: Tensors = {INPUT: images}
@@ -122,7 +128,9 @@ def prune_groups(
     for index, layer in enumerate(model.layers):
         changed: Layer = layer
         if isinstance(layer, Conv) and not layer.structural and layer.groups == 1:
-            changed, mask = _refit(model, layer, floats, pruned, counts.get(layer.name, 0), pruning)
+            changed, mask = _refit(
+                model, layer, floats, pruned, counts.get(layer.name, 0), pruning, rounding
+            )
             if mask is not None:
                 masks[layer.name] = mask
         layers.append(changed)
@@ -188,6 +196,7 @@ def _counts(
     images: FloatTensor,
     pruning: GroupPruning,
     candidates: Mapping[str, Conv],
+    rounding: Rounding | None,
     progress: Progress | None,
 ) -> dict[str, int]:
     """How many groups each layer loses."""
@@ -203,7 +212,7 @@ def _counts(
     tensors = dict(walk(model, images))
     names, prices, cycles = [], [], []
     for number, layer in enumerate(pool):
-        prices_of_layer = _prices(model, layer, tensors, pruning)
+        prices_of_layer = _prices(model, layer, tensors, pruning, rounding)
         names += [layer.name] * len(prices_of_layer)
         prices.append(prices_of_layer)
         pixels = int(np.prod(model.shapes[layer.name][1:]))
@@ -219,13 +228,19 @@ def _counts(
     return counts
 
 
-def _prices(model: Model, layer: Conv, tensors: Tensors, pruning: GroupPruning) -> Float:
+def _prices(
+    model: Model,
+    layer: Conv,
+    tensors: Tensors,
+    pruning: GroupPruning,
+    rounding: Rounding | None,
+) -> Float:
     """(n,) rising: what the network's outputs are expected to lose with each group of a layer."""
     moments = window_moments(layer, tensors[layer.input])
     weights = _rows(layer)
     inverse = damped_inverse(moments.central_squares[0])
     cut = layer_cut(model, layer, pruning.outputs, pruning.inputs)
-    sequence = _removal_sequence(weights, inverse, cut)
+    sequence = _removal_sequence(_rounded(layer, weights, rounding), inverse, cut)
     n_probe = max(1, int(PROBE_SHARE * len(sequence.order)))
     kept = _kept(sequence, n_probe, layer)
     probed = _without(weights, inverse, kept, pruning.outputs)
@@ -251,6 +266,7 @@ def _refit(
     pruned: Tensors,
     count: int,
     pruning: GroupPruning,
+    rounding: Rounding | None,
 ) -> tuple[Conv, npt.NDArray[np.bool_] | None]:
     """The layer that stands in for `layer` in the pruned network, without `count` groups."""
     untouched = all(floats[name] is pruned[name] for name in _inputs(layer))
@@ -271,7 +287,8 @@ def _refit(
     kept = None
     if count:
         cut = layer_cut(model, layer, pruning.outputs, pruning.inputs)
-        kept = _kept(_removal_sequence(weights, inverse, cut), count, layer)
+        sequence = _removal_sequence(_rounded(layer, weights, rounding), inverse, cut)
+        kept = _kept(sequence, count, layer)
         weights = _without(weights, inverse, kept, pruning.outputs)
     return _with(layer, weights, target_mean - weights @ mean), kept
 
@@ -311,6 +328,10 @@ def _without(weights: Float, inverse: Float, kept: npt.NDArray[np.bool_], output
         without_columns(weights[start : start + outputs], inverse, gone[start]) for start in blocks
     ]
     return np.concatenate(parts)
+
+
+def _rounded(layer: Conv, weights: Float, rounding: Rounding | None) -> Float:
+    return weights if rounding is None else rounding(layer.name, weights)
 
 
 def _with(layer: Conv, weights: Float, bias: Float) -> Conv:

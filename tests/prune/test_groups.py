@@ -169,6 +169,22 @@ def test_whole_groups_of_the_inner_layers_go_to_the_share(
         assert share * sum(cycles) - max(cycles) < saved <= share * sum(cycles) + 1e-6
 
 
+def test_groups_that_rounding_will_empty_are_the_first_to_go() -> None:
+    model = random_model()
+    images = random_images(model)
+    pruning = GroupPruning(4, 8, 1 / 3, "layer")
+
+    def rounding(name: str, weights: np.ndarray) -> np.ndarray:
+        lost = np.arange(len(weights))[:, None] // 4 == len(weights) // 4 - 1
+        return np.where(lost, 0.0, weights)
+
+    smaller, masks = prune_groups(model, images, pruning, rounding=rounding)
+
+    assert not masks["one"][8:].any()
+    assert masks["one"][:8].all()
+    assert smaller.layers[1].weight[:8].all()
+
+
 def test_without_a_share_nothing_changes() -> None:
     model = random_model()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from bacmac.overlays.estimate.configurations import Configuration
@@ -36,6 +36,8 @@ BRAM_BITS = 32768
 ULTRA_BITS = 8 << 20
 """A memory from this size on is meant for UltraRAM, of which there are few; yosys starts lower."""
 PART = "XCZU7EV"
+ROUTABLE = 0.7
+"""The share of the LUTs that may be used where the rest is to be routed."""
 CAPACITY = Resources(
     lut=230_400, lut_sites=230_400, carry8=28_800, ff=460_800, dsp=1728, bram36=312, uram=96
 )
@@ -113,14 +115,37 @@ def estimate_utilisation(configuration: Configuration, top: str = TOP) -> Utilis
     """
     netlist = synthesize(top, configuration.engine_parameters, flat=LANE_PARTS)
     lane = count_cells(LANE, lane_netlist(configuration)["modules"][LANE]["cells"])
-    uses = module_uses(netlist, top)
+    uses = module_uses(netlist, top, memory_words(configuration))
     uses = [replace(u, resources=lane.times(u.instances)) if u.module == LANE else u for u in uses]
     ordered = sorted(uses, key=lambda use: (-use.resources.lut_sites, use.module))
     return Utilisation(configuration.name, find_yosys().version, tuple(ordered))
 
 
-def module_uses(netlist: Netlist, top: str) -> list[ModuleUse]:
-    """Every module below `top` with its count, each memory size by itself."""
+def memory_words(configuration: Configuration) -> dict[int, int]:
+    """Words of a memory of a configuration by the bits of its address, which is all netlists tell.
+
+    Where two have as many bits it is the larger one's.
+    """
+    buffers, geometry = configuration.manifest.buffers, configuration.geometry
+    words = (
+        buffers.weight_bytes // geometry.inputs,
+        buffers.program_bytes // geometry.inputs,
+        buffers.activation_bytes // (2 * geometry.inputs),
+        buffers.constant_bytes // (12 * geometry.outputs),
+    )
+    return {(count - 1).bit_length(): count for count in sorted(words)}
+
+
+def module_uses(
+    netlist: Netlist, top: str, words: Mapping[int, int] | None = None
+) -> list[ModuleUse]:
+    """Every module below `top` with its count, each memory size by itself.
+
+    Args:
+        netlist: with `top` and all below it.
+        top: the outermost module.
+        words: of memories by the bits of their address; all that these can address otherwise.
+    """
     modules: Mapping[str, Any] = netlist["modules"]
     instances: Counter[str] = Counter()
 
@@ -135,7 +160,7 @@ def module_uses(netlist: Netlist, top: str) -> list[ModuleUse]:
     visit(top, 1)
     merged: dict[str, ModuleUse] = {}
     for name, count in instances.items():
-        label, resources, source = _use_of_one(name, modules[name])
+        label, resources, source = _use_of_one(name, modules[name], words or {})
         before = merged.get(label, ModuleUse(label, 0, Resources(), source))
         merged[label] = ModuleUse(
             label, before.instances + count, before.resources + resources.times(count), source
@@ -143,19 +168,22 @@ def module_uses(netlist: Netlist, top: str) -> list[ModuleUse]:
     return list(merged.values())
 
 
-def _use_of_one(name: str, module: Mapping[str, Any]) -> tuple[str, Resources, str]:
+def _use_of_one(
+    name: str, module: Mapping[str, Any], words: Mapping[int, int]
+) -> tuple[str, Resources, str]:
     base = _module_name(name)
     resources = count_cells(base, module["cells"])
     if base not in MEMORIES:
         return base, resources, "yosys"
     data, address = (len(module["ports"][port]["bits"]) for port in MEMORIES[base])
-    label = f"{base} {1 << address} x {data}"
+    depth = words.get(address, 1 << address)
+    label = f"{base} {depth} x {data}"
     if not resources.uram:
         return label, resources, "yosys"
-    bits = data << address
+    bits = data * depth
     if bits < ULTRA_BITS:
         return label, Resources(ff=resources.ff, bram36=bits / BRAM_BITS), "size"
-    blocks = -(-data // URAM_BITS) * -(-(1 << address) // URAM_WORDS)
+    blocks = -(-data // URAM_BITS) * -(-depth // URAM_WORDS)
     return label, Resources(ff=resources.ff, uram=blocks), "size"
 
 
@@ -163,3 +191,12 @@ def _module_name(name: str) -> str:
     """Without what yosys puts around it where there are parameters ($paramod, a hash, values)."""
     parts = name.split("\\")
     return parts[1] if name.startswith("$paramod\\") else parts[-1]
+
+
+def copies_that_fit(one: Resources) -> int:
+    """How many of a design fit side by side: 70 % of the LUTs, and all of everything else."""
+    room = {f.name: float(getattr(CAPACITY, f.name)) for f in fields(Resources)}
+    room["lut_sites"] *= ROUTABLE
+    del room["lut"]  # unpaired functions do not take a site each
+    need = {name: float(getattr(one, name)) for name in room}
+    return min(int(most // need[name]) for name, most in room.items() if need[name])

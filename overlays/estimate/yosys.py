@@ -102,7 +102,8 @@ def synthesize(
     """
     texts = _below(top, rtl_sources() if sources is None else sources)
     yosys, script = find_yosys(), _script(top, parameters, flat, dsp, texts)
-    key = hashlib.sha256(json.dumps([yosys.version, script, sorted(texts.items())]).encode())
+    code = [(name, _code(text)) for name, text in texts.items()]
+    key = hashlib.sha256(json.dumps([yosys.version, script, code]).encode())
     path = cache_folder() / "netlists" / f"{top}-{key.hexdigest()[:24]}.json.gz"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,11 @@ def _own_modules(written: bytes) -> Netlist:
         if not module["attributes"].keys() & {"blackbox", "whitebox"}
     }
     return {"creator": netlist["creator"], "modules": modules}
+
+
+def _code(text: str) -> str:
+    """A source without comments and layout: what a netlist depends on."""
+    return " ".join(re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.DOTALL).split())
 
 
 def _below(top: str, texts: Mapping[str, str]) -> dict[str, str]:

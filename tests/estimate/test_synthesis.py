@@ -13,6 +13,8 @@ from bacmac.overlays.estimate.synthesis import (
     TOP,
     ModuleUse,
     Utilisation,
+    copies_that_fit,
+    memory_words,
     module_uses,
 )
 from bacmac.overlays.estimate.yosys import RTL_FOLDER, elaborate, rtl_sources, synthesize
@@ -46,12 +48,13 @@ def test_yosys_reads_every_source() -> None:
     elaborate(TOP)
 
 
-def test_a_netlist_is_kept_until_a_source_below_its_top_changes(own_cache: Path) -> None:
+def test_a_netlist_is_kept_until_the_code_below_its_top_changes(own_cache: Path) -> None:
     def kept() -> int:
         return len(list(own_cache.glob("netlists/*.json.gz")))
 
     first = synthesize("tiny", {"N": 4}, sources=SOURCES)
-    again = synthesize("tiny", {"N": 4}, sources={**SOURCES, "other.sv": "module other; endmodule"})
+    same = {**SOURCES, "tiny.sv": f"// a remark\n{TINY}", "other.sv": "module other; endmodule"}
+    again = synthesize("tiny", {"N": 4}, sources=same)
     assert first == again
     assert kept() == 1
 
@@ -109,3 +112,23 @@ def test_names_choose_configurations_and_unknown_ones_are_refused() -> None:
     assert [c.name for c in find_configurations([NAIVE, "bac-pot4"])] == [NAIVE, "bac-pot4"]
     with pytest.raises(OverlayError, match="one of bac-pot4"):
         find_configurations(["bac"])
+
+
+def test_memories_are_as_deep_as_the_manifest_says() -> None:
+    configuration = find_configurations(["bac-pot4"])[0]
+
+    words = memory_words(configuration)
+    assert words[17] == configuration.manifest.buffers.weight_bytes // 16
+    assert words[11] == configuration.manifest.buffers.constant_bytes // (12 * 16)
+
+
+@pytest.mark.parametrize(
+    ("one", "copies"),
+    [
+        (Resources(lut=60_000, lut_sites=50_000), 3),  # 161,280 sites are 70 %
+        (Resources(lut_sites=1000, uram=40), 2),
+        (Resources(lut_sites=170_000), 0),
+    ],
+)
+def test_what_fits_side_by_side_leaves_room_to_route(one: Resources, copies: int) -> None:
+    assert copies_that_fit(one) == copies

@@ -368,6 +368,32 @@ endmodule
     return Candidate(name, 4, {**TREE, "study.sv": text}, grid, ports, 22, front=front)
 
 
+def twos_complement(name: str, bits: int) -> Candidate:
+    """Two's complement weights, `*`, and a tree that only adds: what one writes first."""
+    term = bits + 8
+    text = f"""module study (input wire logic clk, input wire logic [127:0] a,
+input wire logic [{16 * bits - 1}:0] w, input wire logic [{term + 9}:0] base,
+output logic [{term + 9}:0] total);
+logic [{16 * term - 1}:0] terms;
+for (genvar i = 0; i < 16; i++) begin : g_product
+  wire signed [{bits - 1}:0] weight = w[{bits}*i+:{bits}];
+  wire signed [8:0] x = {{1'b0, a[8*i+:8]}};
+  assign terms[{term}*i+:{term}] = {term}'(weight * x);
+end
+{level(8, term, "terms", "8'd0", "l1")}logic [{8 * (term + 1) - 1}:0] r1;
+wire [7:0] s1 = 8'd0;
+always_ff @(posedge clk) r1 <= l1;
+{level(4, term + 1, "r1", "s1[3:0]", "l2")}{level(2, term + 2, "l2", "s1[5:4]", "l3")}"""
+    text += ending(term + 3, term + 10)
+
+    def ports(a: Array, levels: Array) -> dict[str, Words]:
+        return {"a": words_of(a, 8), "w": words_of(levels & ((1 << bits) - 1), bits)}
+
+    top = (1 << (bits - 1)) - 1
+    grid = np.arange(-top, top + 1)[:, None]
+    return Candidate(name, bits, {**TREE, "study.sv": text}, grid, ports, term + 10)
+
+
 def _product(second: str, *, triple: bool = False, code: str = "magnitude") -> str:
     first = (TRIPLES if triple else SHIFTS).replace("magnitude", code)
     return f"logic [9:0] f;\nassign f = {first};\nassign product = {second};"
@@ -389,6 +415,8 @@ THREE_BITS = (
     scalar("mac uniform-3 shared 3a", 0, same(4), text=f"assign product = {TRIPLES};"),
 )
 OTHERS = (
+    twos_complement("mac uniform-4 *, two's complement", 4),
+    twos_complement("mac uniform-8 *, two's complement", 8),
     bit_planes("mac uniform-4 bit planes of pairs"),
     scalar(
         "bac pot-4, exponents 0..3",

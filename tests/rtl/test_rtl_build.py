@@ -78,42 +78,46 @@ def sources(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def make(cache, sources):
-    def make(trace=False, tell=None, folder=sources, **parameters):
-        values = {"IN": 8, "LIMIT": 1000, **parameters}
-        return build._build(folder, values, build.find_tools(), trace, "small", tell)
-
-    return make
+def recipe(cache, sources):
+    return build.Recipe(sources, {"IN": 8, "LIMIT": 20_000}, build.find_tools())
 
 
 @pytest.fixture
-def simulator(make):
-    simulator = Simulator(make())
+def simulator(recipe):
+    simulator = Simulator(build.make(recipe))
     yield simulator
     simulator.close()
 
 
-def test_it_is_built_once_though_two_ask_at_once_and_nothing_else_is_left(cache, make):
+def test_it_is_built_once_though_two_ask_at_once_and_nothing_else_is_left(cache, recipe):
     lines = []
 
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: make(tell=lines.append, LIMIT=77), range(2))
+        first, second = pool.map(lambda _: build.make(recipe, lines.append), range(2))
 
     assert first == second
     assert [line.split()[0] for line in lines] == ["building", "translated", "built"]
     assert "once" in lines[0]
     assert {path.suffix for path in (cache / "rtl").iterdir()} <= {".so", ".lock"}
-    assert make(tell=lines.append, LIMIT=77) == first
+    assert build.make(recipe, lines.append) == first == recipe.library
     assert len(lines) == 3, "what is there is not built"
 
 
-def test_another_source_parameter_or_kind_is_another_library(make, sources, tmp_path):
-    other = tmp_path / "hw_src"
-    (other / "rtl").mkdir(parents=True)
-    (other / "rtl" / "bacmac_top.sv").write_text(TOP.replace("12'h40", "12'h44"))
-    (other / "sim").symlink_to(build.SOURCE_FOLDER / "sim")
+def test_another_source_parameter_or_kind_is_another_library(recipe, tmp_path):
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "rtl" / "bacmac_top.sv").write_text(TOP.replace("12'h40", "12'h44"))
+    (tmp_path / "sim").symlink_to(build.SOURCE_FOLDER / "sim")
 
-    assert len({make(), make(LIMIT=5000), make(trace=True), make(folder=other)}) == 4
+    variants = (
+        recipe,
+        replace(recipe, folder=tmp_path),
+        replace(recipe, parameters={"IN": 8, "LIMIT": 3}),
+        replace(recipe, trace=True),
+        replace(recipe, tools=replace(recipe.tools, version="5.99.0")),
+        replace(recipe, tools=replace(recipe.tools, compiler_version="c++ 99")),
+    )
+
+    assert len({variant.library for variant in variants}) == len(variants)
 
 
 def test_registers_and_packets_go_through(simulator):
@@ -142,19 +146,16 @@ def test_a_packet_that_is_cancelled_is_gone(simulator):
     assert simulator.state.blocked_since < simulator.state.cycle - 10, "nobody takes the output"
 
 
-def test_a_register_that_does_not_answer_or_refuses_is_an_error(make):
-    simulator = Simulator(make(LIMIT=1 << 20))
-
+def test_a_register_that_does_not_answer_or_refuses_is_an_error(simulator):
     with pytest.raises(DeviceError, match="read of register 0x80: SLVERR"):
         simulator.read(0x80)
     with pytest.raises(DeviceError, match="read of register 0x40: no answer"):
         simulator.read(0x40)
-    simulator.close()
 
 
 def test_a_model_that_stops_itself_is_an_error_and_not_the_end_of_the_process(simulator):
     with pytest.raises(DeviceError, match=r"broke off in cycle \d+: .*bacmac_top.sv:\d+"):
-        simulator.run(5000)
+        simulator.run(50_000)
     with pytest.raises(DeviceError, match="broke off"):
         simulator.read(0x10)
 
@@ -166,9 +167,9 @@ def test_a_closed_simulation_says_so(simulator):
         simulator.run(1)
 
 
-def test_a_window_of_cycles_is_recorded(make, tmp_path):
+def test_a_window_of_cycles_is_recorded(recipe, tmp_path):
     file = tmp_path / "waves.fst"
-    simulator = Simulator(make(trace=True))
+    simulator = Simulator(build.make(replace(recipe, trace=True)))
     simulator.trace(file, 100, 150)
     simulator.run(400)
     simulator.close()
@@ -183,7 +184,7 @@ def test_a_build_without_waveforms_says_so(simulator, tmp_path):
         simulator.trace(tmp_path / "waves.fst", 0, 10)
 
 
-def test_a_design_that_does_not_translate_is_told_with_the_tools_words(make, tmp_path):
+def test_a_design_that_does_not_translate_is_told_with_the_tools_words(recipe, tmp_path):
     (tmp_path / "rtl").mkdir()
     (tmp_path / "rtl" / "bacmac_top.sv").write_text(
         "module bacmac_top; wire x = nowhere; endmodule"
@@ -191,12 +192,12 @@ def test_a_design_that_does_not_translate_is_told_with_the_tools_words(make, tmp
     (tmp_path / "sim").symlink_to(build.SOURCE_FOLDER / "sim")
 
     with pytest.raises(DeviceError, match=r"Verilator failed: .*nowhere"):
-        make(folder=tmp_path)
+        build.make(replace(recipe, folder=tmp_path))
 
 
-def test_sources_that_are_not_there_are_an_incomplete_installation(make, tmp_path):
+def test_sources_that_are_not_there_are_an_incomplete_installation(recipe, tmp_path):
     with pytest.raises(DeviceError, match="installation is incomplete"):
-        make(folder=tmp_path)
+        build.make(replace(recipe, folder=tmp_path))
 
 
 @pytest.fixture
@@ -241,12 +242,12 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert build.cache_folder() == tmp_path / "mine"
 
 
-def test_a_cache_that_cannot_be_written_is_told(make, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_told(recipe, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BACMAC_CACHE", str(tmp_path / "file"))
 
     with pytest.raises(OutputError, match="cannot be written"):
-        make(LIMIT=3)
+        build.make(recipe)
 
 
 def test_an_overlay_without_a_product_term_in_rtl_is_named():

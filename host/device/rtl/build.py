@@ -160,57 +160,92 @@ def build_simulator(manifest: Manifest, *, trace: bool = False, tell: Tell | Non
         DeviceError: no compiler, or the build fails; the tool's last lines are in the message.
         OutputError: the cache cannot be written.
     """
-    tools = find_tools()
-    return _build(SOURCE_FOLDER, rtl_parameters(manifest), tools, trace, manifest.name, tell)
+    return make(Recipe(SOURCE_FOLDER, rtl_parameters(manifest), find_tools(), trace), tell)
 
 
-def _build(
-    folder: Path,
-    parameters: dict[str, int],
-    tools: Tools,
-    trace: bool,
-    name: str,
-    tell: Tell | None,
-) -> Path:
-    say = tell or (lambda line: None)
-    modules = sorted((folder / "rtl").glob("*.sv"))
-    interface = folder / "sim" / "bacmac_sim.cpp"
-    if not modules or not interface.is_file():
-        raise DeviceError(f"rtl: finds no RTL in {folder}: the installation is incomplete")
-    translate = [*_TRANSLATE, *(_TRACE if trace else ())]
-    defines = (
-        f"-DBACMAC_IN={parameters['IN']}",
-        f"-DVM_TRACE={trace:d}",
-        f"-DVM_TRACE_FST={trace:d}",
-    )
-    compile_flags = [*_COMPILE, *defines, *(["-DBACMAC_TRACE"] if trace else [])]
-    texts = [
-        *modules,
-        *sorted((folder / "rtl").glob("*.svh")),
-        *sorted(interface.parent.rglob("*.[ch]*")),
-    ]
-    key = _key(texts, parameters, tools, [*translate, *compile_flags, *_FAST, "/", *_SLOW])
-    target = cache_folder() / "rtl" / f"{key}.so"
+@dataclass(frozen=True)
+class Recipe:
+    """All that a library is made from.
+
+    Attributes:
+        folder: as `hw_src`: `rtl/*.sv` and `sim/`.
+        parameters: of `bacmac_top`.
+        tools: what builds it.
+        trace: whether it can record waveforms.
+    """
+
+    folder: Path
+    parameters: dict[str, int]
+    tools: Tools
+    trace: bool = False
+
+    @property
+    def modules(self) -> list[Path]:
+        """What Verilator translates."""
+        return sorted((self.folder / "rtl").glob("*.sv"))
+
+    @property
+    def interface(self) -> Path:
+        """The C interface."""
+        return self.folder / "sim" / "bacmac_sim.cpp"
+
+    @property
+    def translate_flags(self) -> list[str]:
+        """Verilator's."""
+        return [*_TRANSLATE, *(_TRACE if self.trace else ())]
+
+    @property
+    def compile_flags(self) -> list[str]:
+        """The compiler's."""
+        trace = f"-DVM_TRACE={self.trace:d}", f"-DVM_TRACE_FST={self.trace:d}"
+        defines = (f"-DBACMAC_IN={self.parameters['IN']}", *trace)
+        return [*_COMPILE, *defines, *(["-DBACMAC_TRACE"] if self.trace else [])]
+
+    @property
+    def library(self) -> Path:
+        """Where it is kept: named by the hash of everything here.
+
+        Raises:
+            DeviceError: there are no sources.
+        """
+        if not self.modules or not self.interface.is_file():
+            raise DeviceError(f"rtl: finds no RTL in {self.folder}: the installation is incomplete")
+        values = [f"{name}={value}" for name, value in sorted(self.parameters.items())]
+        flags = [*self.translate_flags, *self.compile_flags, *_FAST, "/", *_SLOW]
+        digest = hashlib.sha256()
+        for fact in (self.tools.version, self.tools.compiler_version, *flags, *values):
+            digest.update(fact.encode() + b"\0")
+        headers = sorted((self.folder / "rtl").glob("*.svh"))
+        for file in (*self.modules, *headers, *sorted(self.interface.parent.rglob("*.[ch]*"))):
+            text = file.read_bytes()
+            digest.update(f"{file.name} {len(text)}\0".encode() + text)
+        return cache_folder() / "rtl" / f"{digest.hexdigest()[:32]}.so"
+
+
+def make(recipe: Recipe, tell: Tell | None = None) -> Path:
+    """The library of a recipe, built where it is not there yet; see `build_simulator`."""
+    say, target = tell or (lambda line: None), recipe.library
     if target.is_file():
         return target
     with _exclusive(target):
         if target.is_file():  # another process has built it meanwhile
             return target
-        say(f"building the simulator of {name} (Verilator {tools.version}), once; a minute or so")
+        say(f"building a simulator with Verilator {recipe.tools.version}, once; a minute or so")
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="bacmac-rtl-") as scratch:
             objects = Path(scratch)
-            _translate(modules, parameters, [*translate, f"-I{folder / 'rtl'}"], tools, objects)
+            _translate(recipe, objects)
+            include, trace = recipe.tools.root / "include", recipe.trace
             runtime = ["verilated", "verilated_threads", *(["verilated_fst_c"] if trace else [])]
             sources = [
                 *sorted(objects.glob("*.cpp")),
-                *(tools.root / "include" / f"{part}.cpp" for part in runtime),
-                interface,
+                *(include / f"{part}.cpp" for part in runtime),
+                recipe.interface,
             ]
             say(f"translated in {time.monotonic() - started:.0f} s; compiling {len(sources)} files")
-            _compile(sources, [*compile_flags, f"-I{interface.parent / 'stored'}"], tools, objects)
+            _compile(sources, recipe, objects)
             with replace_atomically(target) as temporary:
-                linked = [tools.compiler, "-shared", *map(str, sorted(objects.glob("*.o")))]
+                linked = [recipe.tools.compiler, "-shared", *map(str, sorted(objects.glob("*.o")))]
                 _run([*linked, "-o", str(temporary), "-pthread"], "the link")
         say(f"built in {time.monotonic() - started:.0f} s: {target}")
     return target
@@ -222,19 +257,6 @@ def cache_folder() -> Path:
         return Path(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "bacmac"
-
-
-def _key(
-    files: Sequence[Path], parameters: dict[str, int], tools: Tools, flags: Sequence[str]
-) -> str:
-    digest = hashlib.sha256()
-    facts = [*flags, *(f"{name}={value}" for name, value in sorted(parameters.items()))]
-    for fact in [tools.version, tools.compiler_version, *facts]:
-        digest.update(fact.encode() + b"\0")
-    for file in files:
-        text = file.read_bytes()
-        digest.update(f"{file.name} {len(text)}\0".encode() + text)
-    return digest.hexdigest()[:32]
 
 
 @contextmanager
@@ -249,27 +271,24 @@ def _exclusive(target: Path) -> Iterator[None]:
         raise OutputError(target, error.strerror or str(error)) from error
 
 
-def _translate(
-    modules: Sequence[Path],
-    parameters: dict[str, int],
-    flags: Sequence[str],
-    tools: Tools,
-    folder: Path,
-) -> None:
-    values = [f"-G{name}={value}" for name, value in parameters.items()]
-    command = [tools.verilator, "--cc", "--top-module", "bacmac_top", "--prefix", "Vbacmac"]
-    command += ["--Mdir", str(folder), *flags, *values, *map(str, modules)]
-    _run(command, "Verilator", {"VERILATOR_ROOT": str(tools.root)})
+def _translate(recipe: Recipe, folder: Path) -> None:
+    command = [recipe.tools.verilator, "--cc", "--top-module", "bacmac_top", "--prefix", "Vbacmac"]
+    command += ["--Mdir", str(folder), *recipe.translate_flags, f"-I{recipe.folder / 'rtl'}"]
+    command += [f"-G{name}={value}" for name, value in recipe.parameters.items()]
+    command += map(str, recipe.modules)
+    _run(command, "Verilator", {"VERILATOR_ROOT": str(recipe.tools.root)})
 
 
-def _compile(sources: Sequence[Path], flags: Sequence[str], tools: Tools, folder: Path) -> None:
-    include = tools.root / "include"
-    where = [f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}", f"-I{include / 'fstcpp'}"]
+def _compile(sources: Sequence[Path], recipe: Recipe, folder: Path) -> None:
+    include, compiler = recipe.tools.root / "include", recipe.tools.compiler
+    own = recipe.interface.parent / "stored"
+    where = [f"-I{path}" for path in (folder, include, include / "vltstd", include / "fstcpp", own)]
 
     def compile_one(source: Path) -> None:
         level = _SLOW if "Slow" in source.name or source.parent == include else _FAST
         output = str(folder / f"{source.stem}.o")
-        _run([tools.compiler, *flags, *level, *where, "-c", str(source), "-o", output], source.name)
+        flags = [*recipe.compile_flags, *level, *where]
+        _run([compiler, *flags, "-c", str(source), "-o", output], source.name)
 
     # the longest first, so that no worker is left with it alone
     queue = sorted(sources, key=lambda source: source.stat().st_size, reverse=True)

@@ -26,10 +26,9 @@ def test_shift_against_multiply_at_equal_bits_has_no_confound() -> None:
 
     assert confounds(rows) == []
     assert [r.item for r in rows if r.kind == "arithmetic"] == [
-        *("product term", "weight levels", "FF")
+        *("product term", "weight levels", "LUT", "FF")
     ]
-    assert row(rows, "LUT").kind == "same"
-    assert row(rows, "LUT").note == "estimate"
+    assert row(rows, "BRAM36").kind == "same"
 
 
 def test_weight_bits_confound_the_comparison_with_8_bit() -> None:

@@ -24,6 +24,7 @@ from bacmac.overlays.strict_toml import MAX_BYTES
 
 SHIPPED = find_manifest("bac-pot4").parent
 MANIFEST = (SHIPPED / "bac-pot4.toml").read_text()
+LUT = next(line for line in MANIFEST.splitlines() if line.startswith("LUT = "))
 MAP = (SHIPPED.parent / "regmaps" / "accelerator-v2.toml").read_text()
 
 
@@ -53,7 +54,8 @@ def test_resources_of_memories_follow_from_the_buffers() -> None:
     for overlay in list_overlays():
         buffers, resources = overlay.manifest.buffers, overlay.manifest.resources
         in_blocks = buffers.activation_bytes + buffers.constant_bytes + buffers.program_bytes
-        assert resources["BRAM36"] == in_blocks / 4096
+        # and a few for the counters of layers
+        assert in_blocks / 4096 <= resources["BRAM36"] <= in_blocks / 4096 + 8
         assert resources["URAM"] == buffers.weight_bytes / 32768
         assert overlay.manifest.resources_source.startswith("estimate: ")
 
@@ -157,8 +159,8 @@ def test_all_problems_of_a_file_are_told_in_one_line() -> None:
         ('"bac-pot4.bit"', '"../bac-pot4.bit"', "files.bitstream"),
         ('"bac-pot4.hwh"', '"bac-pot4.xml"', "files.hwh"),
         ('source = "estimate:', 'source = "guess:', "resources.source"),
-        ("LUT = 7526", "LUT = -1", "resources.LUT"),
-        ("LUT = 7526", "LUTS = 7526", "resources.LUTS"),
+        (LUT, "LUT = -1", "resources.LUT"),
+        (LUT, "LUTS = 7526", "resources.LUTS"),
         ("[geometry]", "[[geometry]]", "geometry"),
         ("[geometry]", "[geometry", "text"),
         ("abi = 2", "abi = 2\nabi = 2", "text"),

@@ -70,7 +70,8 @@ def test_dram_traffic_is_seen_at_12v_and_not_on_int() -> None:
     dram_j = activity_j(moved, log.overlays[0][1], quiet())[1]
     assert dram_j == pytest.approx(0.162)
     assert watts(source, "12V") - before[0] > dram_j
-    assert watts(source, "INT") == before[1]
+    step_w = 0.125 * 0.851  # INT sees the logic's 10 mW for it: at most one step of its sensor
+    assert abs(watts(source, "INT") - before[1]) <= 1.001 * step_w < dram_j
 
 
 def test_an_idle_board_takes_what_the_public_sample_shows() -> None:

@@ -2,11 +2,13 @@
 # make test   everything that is checked, in a fresh environment
 # make check  lint, types and import contracts only (part of `make test`)
 # make bench  ratios against named peers, printed and never asserted
+# make synth  area of every configuration by yosys: an estimate
+# make coefficients   power/coefficients.toml and [resources] made again from the netlists
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench synth coefficients clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +34,12 @@ test: check
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -P tests/benchmarks/run_all.py
+
+synth: $(VENV)/.installed-synth
+	$(BIN)/bacmac overlay estimate
+
+coefficients: $(VENV)/.installed-test
+	$(BIN)/python -m bacmac.power.make_coefficients
 
 clean:
 	rm -rf $(VENV) .links build dist demo-output .coverage

@@ -92,7 +92,7 @@ def test_the_wheel_holds_the_four_rooms_the_hardware_and_nothing_else(
     hardware = {
         f"bacmac/{path.relative_to(tree).as_posix()}"
         for path in (tree / "hw_src").rglob("*")
-        if path.suffix in {".sv", ".svh", ".v", ".cpp"}
+        if path.suffix in {".sv", ".svh", ".v", ".cpp", ".h"}
     }
     assert {name.split("/")[0] for name in names} == {"bacmac"}
     assert {name.split("/")[1] for name in names} == {*ROOMS, "hw_src"}

@@ -14,6 +14,7 @@ BENCHMARKS = (
     "packing_speed",
     "engine_speed",
     "stream_overhead",
+    "rtl_speed",
     "accuracy",
     "coverage_of_intervals",
 )

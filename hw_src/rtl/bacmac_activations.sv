@@ -5,7 +5,7 @@
 // clocked. Latencies, from the cycle in which the inputs are valid:
 //   a_valid     -> a_data 4 cycles      r_valid -> r_data 4 cycles
 //   word_enable -> word_data 2 cycles   w_valid -> written at the end of the next cycle
-// r_valid and the cycle after a w_valid must not meet: both use port B (a write wins).
+// r_valid and w_valid must not meet in one cycle: both use port B (a write wins).
 // a_valid in cycle c and word_enable in c + 1 must not meet either.
 module bacmac_activations #(
     parameter integer IN = 16,             // bytes of a word

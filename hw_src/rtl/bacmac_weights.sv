@@ -63,7 +63,7 @@ module bacmac_weights #(
   end
 
   bacmac_memory #(
-      .WIDTH(8 * IN), .DEPTH(DEPTH), .ADDRESS(ADDRESS)
+      .WIDTH(8 * IN), .DEPTH(DEPTH), .ADDRESS(ADDRESS), .ULTRA(1)
   ) memory (
       .clk(clk),
       .write_enable(load_valid), .write_address(load_word[ADDRESS-1:0]), .write_data(load_data),

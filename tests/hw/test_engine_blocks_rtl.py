@@ -56,3 +56,43 @@ def test_descriptors(simulator: str, inputs: int, run_bench: Callable[..., None]
         "layer_bench",
         parameters={"IN": inputs, "OUT": inputs, "ACTIVATION_BYTES": 8192},
     )
+
+
+@SIMULATORS
+@pytest.mark.parametrize(("inputs", "outputs", "mag"), [(16, 16, 3), (8, 8, 7), (32, 16, 3)])
+def test_weights(
+    simulator: str, inputs: int, outputs: int, mag: int, run_bench: Callable[..., None]
+) -> None:
+    run_bench(
+        simulator,
+        "bacmac_weights",
+        sources("weights", "memory"),
+        "weights_bench",
+        parameters={"IN": inputs, "OUT": outputs, "MAG": mag, "BYTES": 128 * inputs},
+    )
+
+
+@SIMULATORS
+@pytest.mark.parametrize("width", [8, 16])
+def test_issue(simulator: str, width: int, run_bench: Callable[..., None]) -> None:
+    run_bench(
+        simulator,
+        "bacmac_issue",
+        sources("issue"),
+        "issue_bench",
+        parameters={"IN": width, "TILE": 16, "INDEX": 4, "WORDS": 8},
+    )
+
+
+@SIMULATORS
+@pytest.mark.parametrize(("inputs", "outputs"), [(16, 16), (8, 8), (32, 16)])
+def test_write_back(
+    simulator: str, inputs: int, outputs: int, run_bench: Callable[..., None]
+) -> None:
+    run_bench(
+        simulator,
+        "bacmac_write_back",
+        sources("write_back"),
+        "write_back_bench",
+        parameters={"IN": inputs, "OUT": outputs, "TILE": 16, "INDEX": 4},
+    )

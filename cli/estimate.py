@@ -232,6 +232,9 @@ def _print_energy(found: Sequence[NetworkEstimate], numbers: Coefficients) -> No
 
 
 def _print_ratios(compared: Sequence[Ratio]) -> None:
+    if not compared:
+        say("No ratio: it takes a BAC and a MAC configuration, each with a model of its scheme.")
+        return
     print_table(
         ["baseline", "over", "pruned", "of the", "settled", "glitches", "lowest", "highest"],
         [

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from bacmac.host.arith.network import ConvOp
 from bacmac.host.compile.compiler import compile_model
 from bacmac.host.errors import CompileError
 from bacmac.overlays.estimate.configurations import find_configurations
@@ -26,6 +27,23 @@ def test_every_overlay_of_four_bits_holds_both_networks_whole(
     assert len(program.constant_image) <= buffers.constant_bytes
     assert len(program.program_image) <= buffers.program_bytes
     assert program.max_batch >= 32
+
+
+@pytest.mark.parametrize("name", ["bac-pot4", "mac-uniform8"])
+def test_the_array_is_at_work_in_95_of_100_slots_of_resnet20(name: str, models: ModuleType) -> None:
+    (configuration,) = find_configurations([name])
+    geometry = configuration.manifest.geometry
+    model = models.resnet20(configuration.manifest.scheme)
+
+    program = compile_model(model, configuration.overlay)
+    products = cycles = 0
+    for layer, known, shape in zip(
+        model.layers, program.layers, model.network.shapes[1:], strict=True
+    ):
+        if isinstance(layer.op, ConvOp) and layer.op.requantize is not None:
+            products += layer.op.levels.size * shape[1] * shape[2]
+            cycles += known.work.cycles
+    assert products >= 0.95 * geometry.inputs * geometry.outputs * cycles
 
 
 def test_the_mobilenet_has_the_weights_of_mobilenet(models: ModuleType) -> None:

@@ -71,3 +71,11 @@ def test_a_known_network_dense_and_pruned(rtl, real_data, example_dir, network, 
     )
 
     assert_equal(rtl, overlay, model, image_set.images[:2])
+
+
+def test_a_network_as_large_as_the_accelerator_holds(rtl, models):
+    overlay = load_overlay("bac-pot4e4")
+    model = models.mobilenet_v2(overlay.manifest.scheme)
+    images = np.random.default_rng(1).integers(0, 256, (1, *model.input_shape), dtype=np.uint8)
+
+    assert_equal(rtl, overlay, model, images, "idle=0.1,stall=0.1")

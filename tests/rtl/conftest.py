@@ -52,9 +52,14 @@ class Ran:
 
 
 def drive(word, overlay, model, batches, passes=1):
-    """Run batches of input codes on a device; counters of the layers after each."""
+    """Run batches of input codes on a device; counters of the layers after each.
+
+    Of a batch as many images as stay on chip: small memories may hold one.
+    """
+    program = compile_model(model, overlay)
+    batches = [codes[: program.max_batch] for codes in batches]
     board = open_board(word)
-    driver = Driver(board, compile_model(model, overlay), max(map(len, batches)))
+    driver = Driver(board, program, max(map(len, batches)))
     ran = Ran([], [])
     try:
         driver.open()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.errors import CompileError
@@ -42,6 +42,8 @@ def assert_equal(rtl, overlay, model, batches, streams=(0.0, 0.0), passes=1, see
     sizes=st.lists(st.integers(1, 3), min_size=1, max_size=2),
     passes=st.integers(1, 2),
 )
+@example(seed=599, streams=(0.0, 0.0), sizes=[2], passes=1)  # only one image stays on chip
+@example(seed=5059, streams=(0.0, 0.0), sizes=[3], passes=1)
 def test_random_networks_on_small_arrays(rtl, wild, array, seed, streams, sizes, passes):
     overlay = rtl.small_overlay(*array)
     rng = np.random.default_rng(seed)

@@ -23,6 +23,7 @@ from bacmac.host.compile.weights import (
     Entries,
     LayerGroups,
     encode_constants,
+    no_levels,
     pool_entries,
     stored_groups,
     terms,
@@ -192,8 +193,7 @@ def _layer(
         raise ValueError("the constants of a pool are not a pool's")
     if not average and held != (descriptor.low, descriptor.high):
         raise ValueError("a maximum has the range of its input")
-    no_levels = np.zeros((0, geometry.outputs, geometry.inputs), np.int8)
-    return op, LayerGroups(entries, no_levels, descriptor.n_skipped)
+    return op, LayerGroups(entries, no_levels(geometry), descriptor.n_skipped)
 
 
 def _conv(

@@ -96,7 +96,7 @@ def layer_groups(op: Op, input_shape: Shape, geometry: Geometry) -> LayerGroups:
     """
     if isinstance(op, PoolOp):
         entries = pool_entries(op.kernel, input_shape[0], geometry)
-        return LayerGroups(entries, _no_levels(geometry), 0)
+        return LayerGroups(entries, no_levels(geometry), 0)
     cut = cut_groups(
         op.levels.shape,
         op.groups,
@@ -203,5 +203,6 @@ def padded_to(data: bytes, beat_bytes: int) -> bytes:
     return data + bytes(-len(data) % beat_bytes)
 
 
-def _no_levels(geometry: Geometry) -> Levels:
+def no_levels(geometry: Geometry) -> Levels:
+    """The groups of a layer that has none."""
     return np.zeros((0, geometry.outputs, geometry.inputs), np.int8)

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.loader import BadDescriptorError, probe
 from bacmac.host.compile.work import Work, batch_work, total
-from bacmac.host.device.array import LoadedNetwork, load_array, run_bytes
+from bacmac.host.device.array import LoadedNetwork, held_memories, load_array, run_bytes
 from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, ErrorCode, Select
 from bacmac.host.device.timeline import Timeline
 from bacmac.host.errors import DeviceError
@@ -284,15 +283,7 @@ class Accelerator:
         if n_descriptors > buffers.max_descriptors:
             self._fail(ErrorCode.BAD_DESCRIPTOR, buffers.max_descriptors)
             return
-        memories = Memories(
-            self._memories[Select.PROGRAM],
-            self._memories[Select.WEIGHTS],
-            self._memories[Select.CONSTANTS],
-            n_descriptors,
-            buffers.activation_bytes,
-            self._manifest.geometry,
-            self._manifest.scheme,
-        )
+        memories = held_memories(self._manifest, self._memories, n_descriptors)
         try:
             first = probe(memories)
         except BadDescriptorError as error:

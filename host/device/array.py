@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -17,7 +17,9 @@ from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.loader import BadDescriptorError, load_program
 from bacmac.host.compile.program import Tensor, stream_tensors
 from bacmac.host.compile.work import Work, layer_work
+from bacmac.host.device.protocol import Select
 from bacmac.host.errors import CompileError
+from bacmac.host.manifest.overlay import Manifest
 
 Run = Callable[[Codes], Outputs]
 
@@ -55,6 +57,21 @@ class LoadedNetwork:
     input_range: tuple[int, int]
     image_address: int
     layers: tuple[Work, ...]
+
+
+def held_memories(
+    manifest: Manifest, loads: Mapping[Select, bytes], n_descriptors: int
+) -> Memories:
+    """The memories of an overlay that was sent these loads."""
+    return Memories(
+        loads[Select.PROGRAM],
+        loads[Select.WEIGHTS],
+        loads[Select.CONSTANTS],
+        n_descriptors,
+        manifest.buffers.activation_bytes,
+        manifest.geometry,
+        manifest.scheme,
+    )
 
 
 @lru_cache(maxsize=8)  # by content: two models that take turns are decoded once each

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bacmac.host.device.rtl.build import PRODUCTS
 from bacmac.host.errors import OverlayError
 from bacmac.host.manifest.overlay import Buffers, Geometry, Manifest, Overlay
 from bacmac.overlays.registry import list_overlays, load_overlay
 
-PRODUCT_TERMS = {"uniform-4": 0, "pot-4e4": 2, "pot-4": 3, "uniform-8": 4}
+PRODUCT_TERMS = {scheme: number for (_, scheme), number in PRODUCTS.items()}
 """PRODUCT of `bacmac_lane` for the scheme that an overlay executes."""
 NAIVE_TERM = 1
 NAIVE = "mac-uniform4-star"

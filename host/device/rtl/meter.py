@@ -7,15 +7,13 @@ over the batch as its busy cycles are.
 
 from __future__ import annotations
 
-from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.loader import BadDescriptorError
 from bacmac.host.compile.work import Work, total
 from bacmac.host.device.activity import Activity, ActivityLog
-from bacmac.host.device.array import load_array
+from bacmac.host.device.array import held_memories, load_array
+from bacmac.host.device.protocol import LOADS, Select
 from bacmac.host.manifest.overlay import Overlay
 
-IMAGES, PROGRAM, WEIGHTS, CONSTANTS = range(4)
-"""Values of STREAM_SELECT."""
 COUNTERS = {
     "cycles": "CYCLES",
     "busy_cycles": "BUSY_CYCLES",
@@ -40,7 +38,7 @@ class ActivityMeter:
         self._names = {register.offset: register.name for register in overlay.registers.registers}
         self._fields = {f.name: f.mask for f in overlay.registers.register("CTRL").fields}
         self._values: dict[str, int] = {}
-        self._images = {PROGRAM: b"", WEIGHTS: b"", CONSTANTS: b""}
+        self._loads = dict.fromkeys(LOADS, b"")
         self._batch = Work()
         self._counts, self._beats = _ZERO, 0
 
@@ -48,8 +46,8 @@ class ActivityMeter:
         """The host writes a register."""
         name = self._names.get(offset, "")
         self._values[name] = value
-        if name == "STREAM_SELECT" and value in self._images:
-            self._images[value] = b""
+        if name == "STREAM_SELECT" and value in LOADS:
+            self._loads[Select(value)] = b""
         if name != "CTRL":
             return
         if value & (self._fields["SOFT_RESET"] | self._fields["CLEAR_COUNTERS"]):
@@ -59,9 +57,9 @@ class ActivityMeter:
 
     def note_packet(self, packet: bytes) -> None:
         """The host sends a packet."""
-        kind = self._values.get("STREAM_SELECT", IMAGES)
-        if kind in self._images:
-            self._images[kind] = packet
+        kind = self._values.get("STREAM_SELECT", Select.IMAGES)
+        if kind in LOADS:
+            self._loads[Select(kind)] = packet
 
     def add(self, counts: dict[str, int], beats: int, end_ns: int) -> None:
         """Log what happened since the last call.
@@ -100,15 +98,7 @@ class ActivityMeter:
     def _predicted(self) -> Work:
         """Of the batch that starts; nothing where the program makes no sense."""
         n_descriptors = self._values.get("N_DESCRIPTORS", 0)
-        memories = Memories(
-            self._images[PROGRAM],
-            self._images[WEIGHTS],
-            self._images[CONSTANTS],
-            n_descriptors,
-            self._manifest.buffers.activation_bytes,
-            self._manifest.geometry,
-            self._manifest.scheme,
-        )
+        memories = held_memories(self._manifest, self._loads, n_descriptors)
         try:
             image = total(load_array(memories, "functional:").layers)
         except BadDescriptorError:

@@ -18,7 +18,7 @@ from bacmac.host.device.rtl.build import cache_folder, find_tools
 from bacmac.host.errors import BacmacError
 from bacmac.host.files import write_text
 from bacmac.overlays.check import check_overlay
-from bacmac.overlays.registry import list_overlays, overlay_folder
+from bacmac.overlays.registry import list_overlays
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
 
 Level = Literal["ok", "note", "problem"]
@@ -114,7 +114,7 @@ def _rtl() -> Finding:
 def _overlays() -> list[Finding]:
     findings = []
     for overlay in list_overlays():
-        checked = check_overlay(overlay, overlay_folder(overlay))
+        checked = check_overlay(overlay)
         errors = [finding.text for finding in checked if finding.level == "error"]
         notes = [f.text for f in checked if f.level == "warning" or f.subject == "bitstream"]
         subject = f"overlay {overlay.manifest.name}"

@@ -13,7 +13,7 @@ from bacmac.cli.output import json_option, note, print_json, print_table
 from bacmac.host.files import write_bytes
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.hwh import make_hwh
-from bacmac.overlays.registry import find_manifest, list_overlays, load_overlay
+from bacmac.overlays.registry import list_overlays, load_overlay
 
 
 @click.group()
@@ -30,12 +30,11 @@ overlay.add_command(roofline)
 @json_option
 def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     """List every overlay that is shipped or lies in a given folder."""
-    manifests = [found.manifest for found in list_overlays(folders)]
+    overlays = list_overlays(folders)
+    manifests = [found.manifest for found in overlays]
     built = {
-        manifest.name: (
-            find_manifest(manifest.name, folders).parent / manifest.files.bitstream
-        ).is_file()
-        for manifest in manifests
+        found.manifest.name: (found.folder / found.manifest.files.bitstream).is_file()
+        for found in overlays
     }
     if as_json:
         print_json(
@@ -114,7 +113,7 @@ def check(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
     Exit status 2 when anything is wrong; a bitstream that does not exist yet is a note.
     """
     found = load_overlay(name, folders)
-    findings = check_overlay(found, find_manifest(name, folders).parent)
+    findings = check_overlay(found)
     failed = any(finding.level == "error" for finding in findings)
     if as_json:
         print_json(

@@ -67,8 +67,8 @@ class Finding:
     text: str
 
 
-def check_overlay(overlay: Overlay, folder: Path) -> tuple[Finding, ...]:
-    """Check an overlay's texts, and its .bit and .hwh where they lie in `folder`.
+def check_overlay(overlay: Overlay) -> tuple[Finding, ...]:
+    """Check an overlay's texts, and its .bit and .hwh where they lie in its folder.
 
     Reads files and never raises for what is in them: everything found is a finding.
     """
@@ -77,7 +77,7 @@ def check_overlay(overlay: Overlay, folder: Path) -> tuple[Finding, ...]:
         *_check_addresses(overlay),
         *_check_clock(overlay),
         *_check_part(overlay),
-        *_check_files(overlay, folder),
+        *_check_files(overlay),
     )
 
 
@@ -155,8 +155,9 @@ def _check_part(overlay: Overlay) -> Iterator[Finding]:
         yield Finding("note", "resources", f"{shown} ({manifest.resources_source})")
 
 
-def _check_files(overlay: Overlay, folder: Path) -> Iterator[Finding]:
-    bit, hwh = folder / overlay.manifest.files.bitstream, folder / overlay.manifest.files.hwh
+def _check_files(overlay: Overlay) -> Iterator[Finding]:
+    folder, files = overlay.folder, overlay.manifest.files
+    bit, hwh = folder / files.bitstream, folder / files.hwh
     there = {path.name: path.is_file() for path in (bit, hwh)}
     if not any(there.values()):
         yield Finding(

@@ -74,15 +74,6 @@ def find_manifest(name_or_path: str | Path, folders: Sequence[Path] = ()) -> Pat
     return known[word]
 
 
-def overlay_folder(overlay: Overlay, folders: Sequence[Path] = ()) -> Path:
-    """The folder of a listed overlay's manifest.
-
-    Raises:
-        OverlayError: no manifest of that name; one loaded by path lies in `Path(path).parent`.
-    """
-    return find_manifest(overlay.manifest.name, folders).parent
-
-
 def parse_register_map(path: Path, text: str) -> RegisterMap:
     """The register map in a TOML text; `path` is only named in errors.
 
@@ -186,7 +177,7 @@ def _load(path: Path) -> Overlay:
         )
     map_text = read_text(map_path)
     registers = parse_register_map(map_path, map_text)
-    return Overlay(manifest, registers, _sha256(text, map_text))
+    return Overlay(manifest, registers, _sha256(text, map_text), path.parent)
 
 
 def _sha256(manifest_text: str, map_text: str) -> str:

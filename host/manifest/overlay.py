@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from bacmac.host.manifest.registers import RegisterMap
@@ -84,8 +85,15 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Overlay:
-    """A manifest with the register map it names, and the sha256 of both texts."""
+    """A manifest with the register map it names.
+
+    Attributes:
+        manifest, registers: the two texts, read.
+        sha256: of both texts.
+        folder: where the manifest lies, and its `.bit` and `.hwh` beside it.
+    """
 
     manifest: Manifest
     registers: RegisterMap
     sha256: str
+    folder: Path

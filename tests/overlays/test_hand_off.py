@@ -71,7 +71,7 @@ def test_reading_gives_back_the_tables_it_was_made_from(
         accelerator_base=pages[0] << 12,
         dma_base=pages[1] << 12,
     )
-    overlay = Overlay(manifest, register_map, "")
+    overlay = Overlay(manifest, register_map, "", OVERLAY.folder)
 
     read = read_hwh(make_hwh(overlay))
 

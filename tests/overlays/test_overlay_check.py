@@ -11,7 +11,7 @@ from bacmac.host.manifest.overlay import Overlay
 from bacmac.overlays.bitfile import PREAMBLE
 from bacmac.overlays.check import Finding, check_overlay
 from bacmac.overlays.hwh import make_hwh
-from bacmac.overlays.registry import list_overlays, load_overlay, overlay_folder
+from bacmac.overlays.registry import list_overlays, load_overlay
 
 SHIPPED = load_overlay("bac-pot4")
 OVERLAY = replace(SHIPPED, manifest=replace(SHIPPED.manifest, clock_hz=187.5e6))
@@ -30,7 +30,7 @@ def bit_file(part: str = PART, payload: bytes = b"\xff" * 64, cut: int = 0) -> b
 
 
 def findings(overlay: Overlay, folder: Path, subject: str) -> list[Finding]:
-    return [found for found in check_overlay(overlay, folder) if found.subject == subject]
+    return [f for f in check_overlay(replace(overlay, folder=folder)) if f.subject == subject]
 
 
 def built(folder: Path, hwh: bytes | None, bit: bytes | None) -> Path:
@@ -43,7 +43,7 @@ def built(folder: Path, hwh: bytes | None, bit: bytes | None) -> Path:
 
 def test_the_shipped_overlays_have_no_error_and_say_that_there_is_no_bitstream() -> None:
     for overlay in list_overlays():
-        found = check_overlay(overlay, overlay_folder(overlay))
+        found = check_overlay(overlay)
 
         assert not [finding for finding in found if finding.level == "error"]
         (bitstream,) = (finding for finding in found if finding.subject == "bitstream")
@@ -55,7 +55,7 @@ def test_the_shipped_overlays_have_no_error_and_say_that_there_is_no_bitstream()
 def test_a_complete_overlay_has_nothing_but_its_estimates_to_note(tmp_path: Path) -> None:
     folder = built(tmp_path, make_hwh(OVERLAY), bit_file())
 
-    found = check_overlay(OVERLAY, folder)
+    found = check_overlay(replace(OVERLAY, folder=folder))
 
     assert [f.subject for f in found if f.level != "ok"] == ["resources"]
     (bitstream,) = (f for f in found if f.subject == "bitstream")
@@ -195,7 +195,7 @@ def test_a_base_that_the_decoder_cannot_match_is_an_error(tmp_path: Path) -> Non
     large = replace(OVERLAY.registers, size_bytes=0x10000)
     manifest = replace(OVERLAY.manifest, accelerator_base=0xA0001000, dma_base=0xA0100000)
 
-    (found,) = findings(Overlay(manifest, large, ""), tmp_path, "addresses")
+    (found,) = findings(Overlay(manifest, large, "", tmp_path), tmp_path, "addresses")
 
     assert found.level == "error"
     assert "multiple of its size" in found.text

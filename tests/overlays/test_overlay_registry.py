@@ -16,7 +16,6 @@ from bacmac.overlays.registry import (
     find_manifest,
     list_overlays,
     load_overlay,
-    overlay_folder,
     parse_manifest,
     parse_register_map,
 )
@@ -76,7 +75,7 @@ def test_an_overlay_of_ones_own_is_found_by_name_and_by_path(tmp_path: Path) -> 
         by_name == load_overlay(str(tmp_path / "mine.toml")) == load_overlay(tmp_path / "mine.toml")
     )
     assert [o.manifest.name for o in list_overlays([tmp_path])][-1] == "mine"
-    assert overlay_folder(by_name, [tmp_path]) == tmp_path
+    assert by_name.folder == tmp_path
 
 
 def test_a_register_map_of_ones_own_comes_before_the_shipped_one(tmp_path: Path) -> None:

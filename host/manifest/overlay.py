@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -90,10 +90,11 @@ class Overlay:
     Attributes:
         manifest, registers: the two texts, read.
         sha256: of both texts.
-        folder: where the manifest lies, and its `.bit` and `.hwh` beside it.
+        folder: where the manifest lies, and its `.bit` and `.hwh` beside it; no part of what the
+            overlay is.
     """
 
     manifest: Manifest
     registers: RegisterMap
     sha256: str
-    folder: Path
+    folder: Path = field(compare=False)

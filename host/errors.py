@@ -11,7 +11,8 @@
     ├── MissingExtraError       an optional dependency is needed and not installed
     ├── CompileError            the overlay cannot run this network (buffers, overflow proof)
     ├── DeviceError             the device refused, failed or is not there
-    │   └── DeviceTimeoutError  a deadline passed; carries the register state
+    │   ├── DeviceTimeoutError  a deadline passed; carries the register state
+    │   └── VerificationError   outputs are not the exact engine's; exit status 1
     └── RailError               a power rail cannot be read, or its data cannot bear the question
         └── TraceTooShortError  fewer than two samples in a window
 
@@ -20,6 +21,7 @@ Anything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -91,11 +93,26 @@ class CompileError(BacmacError):
 
 
 class DeviceError(BacmacError):
-    """The device refused, failed, or is not there."""
+    """The device refused, failed, or is not there.
+
+    Attributes:
+        state: what the device told of itself when it failed, as plain types for JSON; None where
+            nothing was asked of it.
+    """
+
+    def __init__(self, message: str, *, state: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.state = state
 
 
 class DeviceTimeoutError(DeviceError):
     """A wait reached its deadline; the message names the register state."""
+
+
+class VerificationError(DeviceError):
+    """The device ran, and its outputs are not those of the exact engine: no result is given."""
+
+    exit_code = 1
 
 
 class RailError(BacmacError):

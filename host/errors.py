@@ -11,6 +11,10 @@
     ├── MissingExtraError       an optional dependency is needed and not installed
     ├── CompileError            the overlay cannot run this network (buffers, overflow proof)
     ├── DeviceError             the device refused, failed or is not there
+    │   ├── DeviceMissingError  no board, or no PYNQ on it
+    │   ├── DeviceSetupError    the board is there; the user or the environment lacks something
+    │   ├── DeviceBusyError     another process has the board
+    │   ├── DeviceMemoryError   no contiguous memory is left
     │   ├── DeviceTimeoutError  a deadline passed; carries the register state
     │   └── VerificationError   outputs are not the exact engine's; exit status 1
     └── RailError               a power rail cannot be read, or its data cannot bear the question
@@ -103,6 +107,33 @@ class DeviceError(BacmacError):
     def __init__(self, message: str, *, state: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
         self.state = state
+
+
+class DeviceMissingError(DeviceError):
+    """There is no board here, or no PYNQ on it."""
+
+
+class DeviceSetupError(DeviceError):
+    """The board is there, and something about this process keeps it from being used."""
+
+
+class DeviceBusyError(DeviceError):
+    """Another process has the board; the message says which."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A buffer cannot be allocated.
+
+    Args:
+        n_bytes: of the buffer.
+        detail: how much there is and what has it.
+    """
+
+    def __init__(self, n_bytes: int, detail: str) -> None:
+        super().__init__(
+            f"no contiguous memory for {n_bytes} bytes: {detail}; take a smaller batch, end other "
+            "programs that hold buffers, or boot with more (cma=512M on the kernel's command line)"
+        )
 
 
 class DeviceTimeoutError(DeviceError):

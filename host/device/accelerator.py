@@ -11,7 +11,6 @@ visible when the cycles that the work takes have passed. On the virtual clock th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bacmac.host.compile.loader import BadDescriptorError, probe
@@ -70,24 +69,13 @@ class Accelerator:
         overlay: whose registers, geometry and memories it has.
         word: the device word, a key of `array.COMPUTE`.
         timeline: its place on the board's clock.
-        build_id: what BUILD reads.
-        spoil: applied to the bytes of every output packet; a fault for tests.
     """
 
-    def __init__(
-        self,
-        overlay: Overlay,
-        word: str,
-        timeline: Timeline,
-        *,
-        build_id: int,
-        spoil: Callable[[bytes], bytes] | None = None,
-    ) -> None:
+    def __init__(self, overlay: Overlay, word: str, timeline: Timeline) -> None:
         self._manifest, self._word = overlay.manifest, word
         self._map = overlay.registers
         self._at = {register.offset: register for register in overlay.registers.registers}
-        self._timeline, self._spoil = timeline, spoil
-        self._build_id = build_id
+        self._timeline = timeline
         self._reset()
 
     # ---- the slave
@@ -111,7 +99,7 @@ class Accelerator:
             return self._latched.get(counter, 0)
         if name == "STATUS":
             return self._status()
-        special = {"BUILD": self._build_id, "CTRL": 0, "ERROR_INFO": self._error_info}
+        special = {"BUILD": self._manifest.build_id, "CTRL": 0, "ERROR_INFO": self._error_info}
         return special.get(name, self._values[name])
 
     def write(self, offset: int, value: int) -> None:
@@ -171,13 +159,15 @@ class Accelerator:
         if batch is None or batch.input_end_ns is None or batch.end_ns is not None:
             return None
         beats = len(batch.output) // self._manifest.beat_bytes
-        work, streamed = self._work(batch), beats + batch.input_bytes // self._manifest.beat_bytes
-        work = replace(work, cycles=work.cycles - streamed)
+        work = replace(self._work(batch), cycles=self._inner_cycles(batch))
         worked_ns = self._timeline.add(batch.input_end_ns, work, 0)
         start_ns = max(worked_ns, posted_ns)
         batch.stall_out = self._timeline.cycles(start_ns - worked_ns)
         batch.end_ns = self._timeline.add(start_ns, Work(cycles=beats), len(batch.output))
         return batch.output, batch.end_ns
+
+    def cancel(self) -> None:
+        """The DMA was reset: packets are taken whole here, so nothing is half way."""
 
     # ---- inside
 
@@ -212,12 +202,33 @@ class Accelerator:
 
     def _counter(self, name: str) -> int:
         if name in COUNTERS:
-            return self._counters[name]
+            return self._counters[name] + self._running().get(name, 0)
         layer = self._values["LAYER_SELECT"]
         if layer >= len(self._layer_works):
             return 0
         count: int = getattr(self._layer_works[layer], LAYER_COUNTERS[name])
         return count
+
+    def _running(self) -> dict[str, int]:
+        """What the batch that runs has counted so far: cycles, and those spent waiting."""
+        batch = self._batch
+        if batch is None:
+            return {}
+        now = self._timeline.now_ns()
+        counted = {"CYCLES": self._timeline.cycles(now - batch.started_ns)}
+        if batch.input_end_ns is None:
+            counted["STALL_IN_CYCLES"] = counted["CYCLES"]
+        else:
+            counted["STALL_IN_CYCLES"] = batch.stall_in
+            if batch.end_ns is None:  # nobody takes the output
+                waited = self._timeline.cycles(now - batch.input_end_ns) - self._inner_cycles(batch)
+                counted["STALL_OUT_CYCLES"] = max(waited, 0)
+        return counted
+
+    def _inner_cycles(self, batch: _Batch) -> int:
+        """Cycles between the last input beat and the first output beat."""
+        streamed = len(batch.output) + batch.input_bytes
+        return self._work(batch).cycles - streamed // self._manifest.beat_bytes
 
     def _status(self) -> int:
         failed, busy = self._error_code != 0, self._busy
@@ -304,7 +315,7 @@ class Accelerator:
             self._fail(ErrorCode.BAD_DESCRIPTOR, batch.loaded.index)
             return
         output = run_bytes(batch.loaded, packet, batch.n_images)
-        batch.output = self._spoil(output) if self._spoil else output
+        batch.output = output
         batch.input_end_ns = end_ns
         waited = self._timeline.cycles(end_ns - batch.started_ns)
         batch.stall_in = max(waited - batch.input_bytes // self._manifest.beat_bytes, 0)

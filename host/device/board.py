@@ -47,11 +47,19 @@ class Buffer(Protocol):
 
 @dataclass(frozen=True)
 class TransferState:
-    """One DMA direction: finished or not, and why it failed ("" when it did not)."""
+    """How one DMA direction stands.
+
+    Attributes:
+        idle: finished, or never started; not after an error.
+        error: why it failed, "" when it did not.
+        n_bytes: its length register: what was asked, or what came of a receive that has ended.
+        status: its status register, as read (PG021).
+    """
 
     idle: bool
     error: str
     n_bytes: int
+    status: int
 
 
 class Board(Protocol):

@@ -7,29 +7,35 @@ writing 1; a LENGTH of zero and a packet longer than the buffer are internal err
 that nothing answers is a decode error; after an error the channel is halted until a reset. A
 receive that ends early writes the packet's length back. Bits that the length register does not
 have are lost.
-
-Offsets of the send channel (memory to stream); the receive channel lies 0x30 higher:
-
-    0x00 control: bit 0 run, bit 2 reset          0x18 address, low word
-    0x04 status, see below                        0x1C address, high word
-                                                  0x28 length in bytes
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from bacmac.host.device.clock import Clock
+from bacmac.host.device.dma_registers import (
+    ADDRESS_HIGH,
+    ADDRESS_LOW,
+    CONTROL,
+    DECODE_ERROR,
+    DONE_INTERRUPT,
+    ERRORS,
+    HALTED,
+    IDLE,
+    INTERNAL_ERROR,
+    LENGTH,
+    RECEIVE,
+    RESET,
+    RUN,
+    SEND,
+    SLAVE_ERROR,
+    STATUS,
+)
+from bacmac.host.device.faults import Faults
 from bacmac.host.device.memory import Memory
 from bacmac.host.errors import DeviceError
-
-SEND, RECEIVE = 0x00, 0x30
-CONTROL, STATUS, ADDRESS_LOW, ADDRESS_HIGH, LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
-RUN, RESET = 1 << 0, 1 << 2
-HALTED, IDLE, INTERNAL_ERROR, DECODE_ERROR, DONE_INTERRUPT = 1, 1 << 1, 1 << 4, 1 << 6, 1 << 12
-ERRORS = {INTERNAL_ERROR: "DMAIntErr", DECODE_ERROR: "DMADecErr"}
 
 
 class Streams(Protocol):
@@ -41,6 +47,9 @@ class Streams(Protocol):
     def collect(self, posted_ns: int) -> tuple[bytes, int] | None:
         """The output packet for a receiver that has waited since then, and when it is out (ns)."""
 
+    def cancel(self) -> None:
+        """The DMA was reset: what it was moving is gone."""
+
 
 @dataclass
 class _Transfer:
@@ -49,6 +58,7 @@ class _Transfer:
     posted_ns: int
     packet: bytes = b""
     end_ns: int | None = None
+    stalled: bool = False
 
 
 class AxiDma:
@@ -59,8 +69,8 @@ class AxiDma:
         streams: what it is connected to.
         clock: when transfers end.
         max_transfer_bytes: the largest number that the length register holds.
-        take: called with the number of each send since the start and its packet; what it gives
-            is what reaches the accelerator (None: nothing ever does and the channel hangs).
+        beat_bytes: of both streams.
+        faults: those of sends and receives apply.
     """
 
     def __init__(
@@ -69,12 +79,14 @@ class AxiDma:
         streams: Streams,
         clock: Clock,
         max_transfer_bytes: int,
-        take: Callable[[int, bytes], bytes | None] | None = None,
+        *,
+        beat_bytes: int = 16,
+        faults: Faults | None = None,
     ) -> None:
         self._memory, self._streams, self._clock = memory, streams, clock
         self._length_mask = (1 << max_transfer_bytes.bit_length()) - 1
-        self._take = take
-        self._n_sends = 0
+        self._beat_bytes, self._faults = beat_bytes, faults or Faults()
+        self._n_sends = self._n_receives = 0
         self._registers: dict[int, int] = {}
         self._transfers: dict[int, _Transfer] = {}
         self._reset()
@@ -108,6 +120,7 @@ class AxiDma:
     def _control(self, channel: int, value: int) -> None:
         if value & RESET:  # PG021: a reset of one channel resets the whole engine
             self._reset()
+            self._streams.cancel()
             return
         self._registers[channel + CONTROL] = value & RUN
         if not value & RUN:
@@ -130,20 +143,30 @@ class AxiDma:
         self._transfers[channel] = transfer
         if channel == SEND:
             self._fetch(transfer)
+        else:
+            transfer.stalled = self._n_receives == self._faults.stall_receive
+            self._n_receives += 1
         self._advance()
 
     def _fetch(self, transfer: _Transfer) -> None:
         """Read the packet from memory now: what is flushed later does not travel."""
-        window = self._memory.window(transfer.address, transfer.n_bytes)
-        packet = window.tobytes() if window is not None else b""
-        taken = self._take(self._n_sends, packet) if self._take else packet
+        number, faults = self._n_sends, self._faults
         self._n_sends += 1
-        if taken is None:
-            transfer.n_bytes = 0  # nothing to offer, ever: the channel hangs
-        elif not taken:
+        if number == faults.free_early:
+            self._memory.forget_at(transfer.address)
+        window = self._memory.window(transfer.address, transfer.n_bytes)
+        if window is None or number == faults.decode_error:
+            self._fail(SEND, DECODE_ERROR)
+        elif number == faults.slave_error:
+            self._fail(SEND, SLAVE_ERROR)
+        elif number == faults.stall_send:
+            transfer.stalled = True
+        elif number == faults.drop_send:
             transfer.end_ns = transfer.posted_ns
+        elif number == faults.short_send:
+            transfer.packet = window[: -self._beat_bytes].tobytes()
         else:
-            transfer.packet = taken
+            transfer.packet = window.tobytes()
 
     def _advance(self) -> None:
         """Let everything happen that is due by now."""
@@ -155,7 +178,7 @@ class AxiDma:
             if send.end_ns is not None and now >= send.end_ns:
                 self._finish(SEND)
         receive = self._transfers.get(RECEIVE)
-        if receive is None:
+        if receive is None or receive.stalled:
             return
         if receive.end_ns is None:
             output = self._streams.collect(receive.posted_ns)

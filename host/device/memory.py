@@ -7,10 +7,13 @@ was never written holds a pattern, not zeros.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.errors import DeviceError
+from bacmac.host.device.faults import Faults
+from bacmac.host.errors import DeviceError, DeviceMemoryError
 
 PAGE_BYTES = 4096
 DRAM_BASE = 0x4000_0000
@@ -47,12 +50,14 @@ class EmulatedBuffer:
     def flush(self) -> None:
         """Host to device."""
         self._check()
-        self._device[:] = self._host
+        if self._memory.counts("flush", self._memory.faults.skip_flush):
+            self._device[:] = self._host
 
     def invalidate(self) -> None:
         """Device to host."""
         self._check()
-        self._host[:] = self._device
+        if self._memory.counts("invalidate", self._memory.faults.skip_invalidate):
+            self._host[:] = self._device
 
     def free(self) -> None:
         """Give it back; once is enough, twice is an error."""
@@ -70,10 +75,12 @@ class Memory:
 
     Args:
         capacity_bytes: all that can be allocated at one time, in whole pages.
+        faults: those of buffers apply.
     """
 
-    def __init__(self, capacity_bytes: int) -> None:
-        self.capacity_bytes = capacity_bytes
+    def __init__(self, capacity_bytes: int, faults: Faults | None = None) -> None:
+        self.capacity_bytes, self.faults = capacity_bytes, faults or Faults()
+        self._done: Counter[str] = Counter()
         self._buffers: dict[int, EmulatedBuffer] = {}
         self._next = DRAM_BASE
 
@@ -86,15 +93,17 @@ class Memory:
         """A new buffer.
 
         Raises:
-            DeviceError: nothing is asked for, or there is not that much left.
+            DeviceError: nothing is asked for.
+            DeviceMemoryError: there is not that much left.
         """
         if n_bytes < 1:
             raise DeviceError(f"a buffer of {n_bytes} bytes cannot be allocated")
+        possible = self.counts("allocation", self.faults.fail_allocation)
         used = sum(_pages(len(buffer.device_bytes)) for buffer in self._buffers.values())
-        if used + _pages(n_bytes) > self.capacity_bytes:
-            raise DeviceError(
-                f"no contiguous memory for {n_bytes} bytes: {used} of {self.capacity_bytes} "
-                f"are taken by {self.n_buffers} buffers"
+        if not possible or used + _pages(n_bytes) > self.capacity_bytes:
+            raise DeviceMemoryError(
+                n_bytes,
+                f"{used} of {self.capacity_bytes} are taken by {self.n_buffers} buffers",
             )
         buffer = EmulatedBuffer(self, self._next, n_bytes)
         self._buffers[self._next] = buffer
@@ -102,9 +111,22 @@ class Memory:
         self._next += _pages(n_bytes) + PAGE_BYTES
         return buffer
 
+    def counts(self, what: str, fails: int | None) -> bool:
+        """Whether this one happens: it is not the one that fails, counted from 0."""
+        number = self._done[what]
+        self._done[what] += 1
+        return number != fails
+
     def forget(self, address: int) -> None:
         """A buffer was freed."""
-        del self._buffers[address]
+        self._buffers.pop(address, None)  # a fault may have been earlier
+
+    def forget_at(self, address: int) -> None:
+        """The buffer that holds this address is freed behind its owner's back."""
+        for base, buffer in self._buffers.items():
+            if base <= address < base + len(buffer.device_bytes):
+                self.forget(base)
+                return
 
     def window(self, address: int, n_bytes: int) -> npt.NDArray[np.uint8] | None:
         """Device bytes at an address, or None where they are in no live buffer."""

@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 
 from bacmac.cli.main import COMMANDS
-from bacmac.host.device import registry
-from bacmac.host.device.emulated import EmulatedBoard, Faults
 
 
 def _json(outcome):
@@ -189,12 +187,9 @@ def test_verify_finds_two_devices_equal(run, bac_file, test_images):
     assert "equal" in outcome.out
 
 
-def test_verify_names_the_first_output_that_differs(run, bac_file, test_images, monkeypatch):
-    broken = lambda: EmulatedBoard("functional:", faults=Faults(flip_output_bit=0))  # noqa: E731
-    monkeypatch.setitem(registry.BOARDS, "broken:", (broken, "flips a bit of each batch"))
-
+def test_verify_names_the_first_output_that_differs(run, bac_file, test_images):
     outcome = run("verify", bac_file, "--images", test_images, "--limit", "40",
-                  "--device", "broken:")  # fmt: skip
+                  "--device", "functional:flip-output-bit=0")  # fmt: skip
 
     assert outcome.status == 1
     assert "the first is image 0, channel 0, row 0, column 0" in outcome.out

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bacmac.host.arith.reference import run_reference
-from bacmac.host.device.emulated import EmulatedBoard, Faults
+from bacmac.host.device.emulated import EmulatedBoard
+from bacmac.host.device.faults import Faults
 from bacmac.host.device.memory import EmulatedBuffer
 from bacmac.host.errors import DeviceError, DeviceTimeoutError, MismatchError
 from bacmac.host.model.inputs import input_codes

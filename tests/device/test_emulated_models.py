@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bacmac.host.compile.compiler import compile_model
-from bacmac.host.device import dma
+from bacmac.host.device import dma_registers as dma
 from bacmac.host.device.clock import VirtualClock
 from bacmac.host.device.dma import AxiDma
 from bacmac.host.device.emulated import EmulatedBoard
@@ -31,6 +31,9 @@ class Loopback:
 
     def collect(self, posted_ns):
         return (self.packets.pop(0), self.clock.now_ns() + 1000) if self.packets else None
+
+    def cancel(self):
+        self.packets.clear()
 
 
 class Rig:
@@ -486,7 +489,7 @@ def test_waits_for_the_host_are_counted_apart(bench, program):
 
 def test_a_high_word_is_latched_by_its_low_word(bench, program):
     bench.load_all(program)
-    accelerator = bench.board._loaded()[0]
+    accelerator = bench.board._hardware.accelerator._slave
     accelerator._counters["CYCLES"] = (5 << 32) | 9
     assert bench.registers.read("CYCLES_LO") == 9
     accelerator._counters["CYCLES"] = 6 << 32
@@ -495,7 +498,7 @@ def test_a_high_word_is_latched_by_its_low_word(bench, program):
 
 
 def test_counters_are_cleared_by_command(bench, program):
-    bench.board._loaded()[0]._counters["IMAGES"] = 12
+    bench.board._hardware.accelerator._slave._counters["IMAGES"] = 12
     assert bench.registers.counter("IMAGES") == 12
 
     bench.registers.command("CLEAR_COUNTERS")

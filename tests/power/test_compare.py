@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bacmac.host.device.emulated import EmulatedBoard, Faults
+from bacmac.host.device.emulated import EmulatedBoard
+from bacmac.host.device.faults import Faults
 from bacmac.host.errors import InputError, MismatchError, RailError, TraceTooShortError
 from bacmac.power import compare as compare_module
 from bacmac.power.analysis import analyse

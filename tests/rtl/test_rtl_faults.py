@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bacmac.host.arith.reference import run_reference
 from bacmac.host.compile.compiler import compile_model
 from bacmac.host.device.driver import Driver
-from bacmac.host.device.emulated import Faults
+from bacmac.host.device.faults import Faults
 from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.device.registry import open_board
 from bacmac.host.device.rtl.board import RtlBoard
@@ -321,7 +321,7 @@ def test_images_that_never_come_are_a_timeout_and_cost_no_simulation(case):
     driver.open()
     with pytest.raises(DeviceTimeoutError, match="BUSY=1"):
         driver.repeat(codes, 1)
-    simulated = board._simulation._simulator.state.cycle
+    simulated = board._hardware._simulation._simulator.state.cycle
     assert np.array_equal(driver.repeat(codes, 1).outputs, expected)
     driver.close()
     board.close()

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bacmac.host.device.emulated import EmulatedBoard, Faults
+from bacmac.host.device.emulated import EmulatedBoard
+from bacmac.host.device.faults import Faults
 from bacmac.host.runtime.compare_devices import Difference, first_difference
 from bacmac.host.runtime.session import Session
 from bacmac.overlays.registry import load_overlay

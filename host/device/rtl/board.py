@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from bacmac.host.device.emulated import CMA_BYTES, Faults, ModelBoard, Slave
+from bacmac.host.device.emulated import ModelBoard
+from bacmac.host.device.faults import Faults, parse_faults, word_options
+from bacmac.host.device.faulty import Slave
+from bacmac.host.device.hardware import CMA_BYTES, Hardware
 from bacmac.host.device.rtl.accelerator import RtlAccelerator, SimulatedClock, StreamShape, Trace
 from bacmac.host.device.rtl.build import Tell, build_simulator
 from bacmac.host.device.rtl.simulator import Simulator
@@ -15,43 +18,30 @@ from bacmac.host.manifest.overlay import Overlay
 WORD = "rtl:"
 
 
-class RtlBoard(ModelBoard):
-    """A board whose accelerator is the simulated RTL, built for the overlay that is loaded.
+class RtlHardware(Hardware):
+    """The accelerator is the simulated RTL, built for the overlay that is loaded.
 
     Args:
-        word: "rtl:", or with options as "rtl:idle=0.3,stall=0.2,seed=1", see `StreamShape`.
+        shape: of the streams.
         tell: told when a simulator is built, which takes about a minute.
         trace: what is recorded from the first START on.
         memory_bytes: contiguous memory that can be allocated.
-        faults: of the DMA and the clock; an accelerator has none but its own.
-
-    Raises:
-        DeviceError: an option that is not known or out of range.
-        OutputError: the trace cannot be written.
+        faults: what goes wrong.
     """
 
     def __init__(
         self,
-        word: str = WORD,
+        shape: StreamShape,
         *,
         tell: Tell | None = None,
         trace: Trace | None = None,
         memory_bytes: int = CMA_BYTES,
         faults: Faults | None = None,
     ) -> None:
-        self._shape = parse_shape(word)
-        if trace is not None:
-            write_bytes(trace.file, b"")  # fails now where it cannot be written, not in mid-run
-        self._tell, self._trace = tell, trace
+        self._shape, self._tell, self._trace = shape, tell, trace
         self._simulated_clock = SimulatedClock()
         self._simulation: RtlAccelerator | None = None
-        super().__init__(word, "rtl", self._simulated_clock, memory_bytes, faults or Faults())
-
-    def reset_dma(self) -> None:
-        """Both directions idle; what they were moving is gone."""
-        super().reset_dma()
-        if self._simulation is not None:
-            self._simulation.cancel()
+        super().__init__("rtl", self._simulated_clock, memory_bytes, faults or Faults())
 
     def close(self) -> None:
         """End the simulation, and the recording with it."""
@@ -75,30 +65,63 @@ class RtlBoard(ModelBoard):
         return self._simulation
 
 
-def parse_shape(word: str) -> StreamShape:
+class RtlBoard(ModelBoard):
+    """A board whose accelerator is the simulated RTL.
+
+    Args:
+        word: "rtl:", or with options as "rtl:idle=0.3,stall=0.2,seed=1", see `StreamShape`, and
+            faults, see `bacmac.host.device.faults`.
+        tell, trace, memory_bytes: see `RtlHardware`.
+        faults: what goes wrong, unless the word says it.
+
+    Raises:
+        DeviceError: an option that is not known or out of range.
+        OutputError: the trace cannot be written.
+    """
+
+    def __init__(
+        self,
+        word: str = WORD,
+        *,
+        tell: Tell | None = None,
+        trace: Trace | None = None,
+        memory_bytes: int = CMA_BYTES,
+        faults: Faults | None = None,
+    ) -> None:
+        shape, said = parse_word(word)
+        if trace is not None:
+            write_bytes(trace.file, b"")  # fails now where it cannot be written, not in mid-run
+        hardware = RtlHardware(
+            shape, tell=tell, trace=trace, memory_bytes=memory_bytes, faults=faults or said
+        )
+        super().__init__(word, hardware)
+
+
+def parse_word(word: str) -> tuple[StreamShape, Faults]:
     """The options after `rtl:`.
 
     Raises:
         DeviceError: one that is not known, or its value is not one.
     """
-    options = [option for option in word[len(WORD) :].split(",") if option]
-    known = {field.name for field in fields(StreamShape)}
+    options = word_options(word)
     values: dict[str, float] = {}
-    for option in options:
-        name, _, text = option.partition("=")
+    for field in fields(StreamShape):
+        if field.name not in options:
+            continue
+        text = options.pop(field.name)
         value = _number(text)
-        if name not in known or value is None or value < 0:
+        if value is None or value < 0:
             raise DeviceError(
-                f"device {word!r}: option {option!r} is none of idle=SHARE, stall=SHARE "
-                "(0 to below 1) and seed=NUMBER"
+                f"device {word!r}: {field.name}: found {text!r}; expected idle=SHARE, stall=SHARE "
+                "(0 to below 1) or seed=NUMBER"
             )
-        values[name] = value
+        values[field.name] = value
     shape = StreamShape(
         values.get("idle", 0.0), values.get("stall", 0.0), int(values.get("seed", 0))
     )
     if max(shape.idle, shape.stall) >= 1:
         raise DeviceError(f"device {word!r}: a stream that never moves: idle and stall are below 1")
-    return shape
+    return shape, parse_faults(word, options)
 
 
 def _number(text: str) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bacmac.host.device.rtl.build import PRODUCTS
+from bacmac.host.device.rtl.parameters import PRODUCTS, rtl_parameters
 from bacmac.host.errors import OverlayError
 from bacmac.host.manifest.overlay import Buffers, Geometry, Manifest, Overlay
 from bacmac.overlays.registry import list_overlays, load_overlay
@@ -58,17 +58,8 @@ class Configuration:
     @property
     def engine_parameters(self) -> dict[str, int]:
         """Of the modules from `bacmac_engine` upwards."""
-        buffers = self.manifest.buffers
-        return {
-            "IN": self.geometry.inputs,
-            "OUT": self.geometry.outputs,
-            "TILE": self.geometry.pixel_tile,
-            "PRODUCT": self.product,
-            "ACTIVATION_BYTES": buffers.activation_bytes,
-            "WEIGHT_BYTES": buffers.weight_bytes,
-            "CONSTANT_BYTES": buffers.constant_bytes,
-            "PROGRAM_BYTES": buffers.program_bytes,
-        }
+        whole = rtl_parameters(self.manifest, self.product)
+        return {name: whole[name] for name in whole if name not in ("MAX_LAYERS", "BUILD_ID")}
 
     def resized(self, inputs: int, outputs: int, buffers: Buffers | None = None) -> Configuration:
         """The same design with another array, and other memories where they are given."""

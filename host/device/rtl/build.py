@@ -26,6 +26,7 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from bacmac.host.device.rtl.parameters import SOURCE_FOLDER, rtl_parameters
 from bacmac.host.errors import DeviceError, MissingExtraError, OutputError
 from bacmac.host.files import replace_atomically
 from bacmac.host.manifest.overlay import Manifest
@@ -33,15 +34,6 @@ from bacmac.host.manifest.overlay import Manifest
 Tell = Callable[[str], None]
 """Called with a line on what is being built."""
 
-SOURCE_FOLDER = Path(__file__).resolve().parents[3] / "hw_src"
-"""Beside `host`, in a checkout and in an installed package alike."""
-PRODUCTS = {
-    ("mac", "uniform-4"): 0,
-    ("bac", "pot-4e4"): 2,
-    ("bac", "pot-4"): 3,
-    ("mac", "uniform-8"): 4,
-}
-"""Values of the RTL's parameter PRODUCT; 1 is the 4-bit multiplier written as `*`, a baseline."""
 MINIMUM = (5, 36)
 """The oldest Verilator on PATH that is tried."""
 JOBS = 2
@@ -118,33 +110,6 @@ def _installed_verilator() -> tuple[str, Path, str]:
         raise MissingExtraError(missing, "rtl")
     root = Path(_output([program, "--getenv", "VERILATOR_ROOT"]).strip())
     return program, root, f"{match[1]}.{match[2]}"
-
-
-def rtl_parameters(manifest: Manifest) -> dict[str, int]:
-    """Parameters of `bacmac_top` that make it the manifest's overlay.
-
-    Raises:
-        DeviceError: the RTL has no product term for the manifest's scheme.
-    """
-    product = PRODUCTS.get((manifest.product, manifest.scheme))
-    if product is None:
-        raise DeviceError(
-            f"rtl: has no {manifest.product} product term for {manifest.scheme} weights "
-            f"(overlay {manifest.name})"
-        )
-    geometry, buffers = manifest.geometry, manifest.buffers
-    return {
-        "IN": geometry.inputs,
-        "OUT": geometry.outputs,
-        "TILE": geometry.pixel_tile,
-        "PRODUCT": product,
-        "ACTIVATION_BYTES": buffers.activation_bytes,
-        "WEIGHT_BYTES": buffers.weight_bytes,
-        "CONSTANT_BYTES": buffers.constant_bytes,
-        "PROGRAM_BYTES": buffers.program_bytes,
-        "MAX_LAYERS": buffers.max_descriptors,
-        "BUILD_ID": manifest.build_id,
-    }
 
 
 def build_simulator(manifest: Manifest, *, trace: bool = False, tell: Tell | None = None) -> Path:

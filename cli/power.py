@@ -13,11 +13,10 @@ from bacmac.host.device.registry import open_board
 from bacmac.host.errors import TraceTooShortError
 from bacmac.host.runtime.results import Window
 from bacmac.power.energy import energy_j
-from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
 from bacmac.power.rails import RailSource, implausible
 from bacmac.power.record import record, write_trace_csv
 from bacmac.power.sampler import RailTrace
-from bacmac.power.sources import open_rails
+from bacmac.power.sources import open_hwmon, open_rails
 
 
 @click.group()
@@ -120,10 +119,9 @@ def record_command(
 
 def _open(word: str) -> tuple[RailSource, Clock]:
     """Sensors with the real clock; an emulated board's rails with its own."""
-    kind, _, root = word.partition(":")
-    if kind == "hwmon":
+    if word.startswith("hwmon:"):
         clock = RealClock()
-        return HwmonRails(clock, Path(root) if root else DEFAULT_ROOT), clock
+        return open_hwmon(word, clock), clock
     board = open_board("functional:")
     return open_rails(word, board), board.clock
 

@@ -1,55 +1,51 @@
-"""Rails straight from Linux hwmon files: no PYNQ, no libsensors, any root folder.
+"""Rails of a known board straight from Linux hwmon files: no PYNQ, no libsensors, any root folder.
 
-Chips are found by their name and I2C address, never by hwmonN, whose order is not stable. PYNQ's
-own loop hides read errors (it ignores the return code and repeats the last value) and returns 0
-without libsensors; here a failed read is an error that names the file.
-
-The INA226 appears in two ways: through `ina2xx` (in0 shunt, in1 bus voltage, an I2C device) or
-through `iio-hwmon` (in1 shunt, in2 bus voltage, a platform device without an address).
+PYNQ's own loop hides read errors (it ignores the return code and repeats the last value) and
+returns 0 without libsensors; here a failed read is an error that names the file. Which chip is
+which rail is in `power/boards.py`, how a chip is known in `power/chips.py`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from bacmac.host.device.clock import Clock
 from bacmac.host.errors import RailError
+from bacmac.power.boards import BOARDS, Board, RailPlace, board_of_model
+from bacmac.power.chips import Chip, RailFiles, list_chips, read_int
 from bacmac.power.rails import (
     INA226_GAIN_ERROR,
-    INA226_OFFSET_A,
-    ZCU104_RAILS,
+    INA260_GAIN_ERROR,
+    INA260_OFFSET_A,
+    PLAUSIBLE_VOLTAGE,
     RailInfo,
-    RailPlace,
     RawSample,
     implausible,
 )
 
 DEFAULT_ROOT = Path("/sys/class/hwmon")
-PMBUS_CACHE_NS = 1_000_000_000
-"""Kernels before 5.10 re-read PMBus sensors once a second (Linux commit a919ba06979a)."""
-IIO_UPDATE_NS = 8_900_000
-INA2XX_UPDATE_NS = 35_200_000  # (1.1 ms bus + 1.1 ms shunt) x 16 averages, SBOS547B
-
-
-@dataclass(frozen=True)
-class _Files:
-    voltage: Path
-    current: Path
-    power: Path
+MODEL_FILE = Path("/proc/device-tree/model")
+INA226_OFFSET_V = 10e-6  # over the shunt, SBOS547B
 
 
 class HwmonRails:
-    """The rails of a ZCU104 under a hwmon folder.
+    """The rails of a board under a hwmon folder.
+
+    Args:
+        clock: stamps the readings.
+        root: the hwmon folder.
+        board: a key of BOARDS; None asks the device tree, then the chips that are there.
+        kernel: release; None asks the running one.
+        model: the device tree's `model`; None reads it where `root` is the default.
 
     Attributes:
-        excluded: rail -> why it is not offered (missing chip, switched off, ...).
+        board: whose rails they are.
+        excluded: rail -> why it is not offered (missing chip, switched off, unreadable, ...).
 
     Raises:
-        RailError: nothing of the board is found, a rail is found twice, or a file of a rail that
-            is there cannot be read.
+        RailError: no board is known or named by that, nothing of it can be read, or a rail is
+            found twice.
     """
 
     emulated = False
@@ -58,16 +54,22 @@ class HwmonRails:
         self,
         clock: Clock,
         root: Path = DEFAULT_ROOT,
-        places: dict[str, RailPlace] = ZCU104_RAILS,
+        board: str | None = None,
         kernel: str | None = None,
+        model: str | None = None,
     ) -> None:
         self._clock = clock
-        self.word = "hwmon:" if root == DEFAULT_ROOT else f"hwmon:{root}"
+        self.word = _word(root, board)
         self.excluded: dict[str, str] = {}
-        self._files: dict[str, _Files] = {}
+        self._files: dict[str, RailFiles] = {}
         self._infos: dict[str, RailInfo] = {}
-        chips = _chips(root)
-        for name, place in places.items():
+        if board is not None and board not in BOARDS:
+            raise RailError(f"no rails of board {board!r}; there are {', '.join(BOARDS)}")
+        chips = list_chips(root)
+        if model is None:
+            model = _read_model() if root == DEFAULT_ROOT else ""
+        self.board = BOARDS[board] if board is not None else detect_board(chips, model, root)
+        for name, place in self.board.rails.items():
             found = [chip for chip in chips if chip.is_at(place)]
             if not found:
                 self.excluded[name] = f"no {place.chip} at 0x{place.address:02x} under {root}"
@@ -78,33 +80,36 @@ class HwmonRails:
             self._add(name, place, found[0], kernel or os.uname().release)
         if not self._infos:
             raise RailError(
-                f"{root}: none of the ZCU104's rails can be read: {self._why_none(chips)}"
+                f"{root}: none of the {self.board.name}'s rails can be read: "
+                f"{_found_instead(chips, [self.board])}{self._why_excluded()}"
             )
 
-    def _why_none(self, chips: list[_Chip]) -> str:
-        names = ", ".join(sorted({chip.name for chip in chips})) or "no chip at all"
+    def _why_excluded(self) -> str:
         off = "; ".join(f"{k} {v}" for k, v in self.excluded.items() if not v.startswith("no "))
-        return f"found {names}, expected irps5401 at 0x43 and 0x44 and ina226" + (
-            f" ({off})" if off else ""
-        )
+        return f" ({off})" if off else ""
 
-    def _add(self, name: str, place: RailPlace, chip: _Chip, kernel: str) -> None:
-        files = chip.files(place)
-        is_ina = place.chip == "ina226"
-        info = RailInfo(
-            name,
-            place.nominal_v,
-            chip.instrument(place),
-            chip.update_period_ns(kernel) if is_ina else _pmbus_update_ns(kernel),
-            place.current_step_a,
-            place.power_step_w,
-            INA226_GAIN_ERROR if is_ina else None,
-            INA226_OFFSET_A if is_ina else None,
-        )
-        self._files[name] = files
-        reason = implausible(info, self.read(name))
+    def _add(self, name: str, place: RailPlace, chip: Chip, kernel: str) -> None:
+        try:
+            files = chip.files(place)
+            gain_error, offset_a = _type_b(place)
+            info = RailInfo(
+                name,
+                place.nominal_v,
+                chip.instrument(place),
+                chip.update_period_ns(place, kernel),
+                place.current_step_a,
+                place.power_step_w,
+                gain_error,
+                offset_a,
+                place.feeds,
+                place.max_current_a,
+            )
+            self._files[name] = files
+            reason = implausible(info, self.read(name))
+        except RailError as error:  # an output that is not fitted answers with an I/O error
+            reason = str(error)
         if reason:
-            del self._files[name]
+            self._files.pop(name, None)
             self.excluded[name] = reason
         else:
             self._infos[name] = info
@@ -126,82 +131,83 @@ class HwmonRails:
                 f"there are {', '.join(self._infos)}"
             )
         before = self._clock.now_ns()
-        voltage, current, power = (
-            _read_int(files.voltage),
-            _read_int(files.current),
-            _read_int(files.power),
-        )
+        voltage, current, power = files.read_mv(), read_int(files.current), read_int(files.power)
         return RawSample((before + self._clock.now_ns()) // 2, voltage, current, power)
 
 
-@dataclass(frozen=True)
-class _Chip:
-    path: Path
-    name: str
-    address: int | None
+def detect_board(chips: list[Chip], model: str, root: Path) -> Board:
+    """Whose chips these are: what the device tree says, else whose rails read plausible voltages.
 
-    def is_at(self, place: RailPlace) -> bool:
-        if not self.name.startswith(place.chip):
-            return False
-        if self.address is None:  # iio-hwmon: a platform device
-            return place.chip == "ina226"
-        return self.address == place.address
-
-    @property
-    def is_iio(self) -> bool:
-        return not (self.path / "in0_input").exists()
-
-    def files(self, place: RailPlace) -> _Files:
-        n = place.feature
-        voltage = n + 1 if place.chip == "ina226" and self.is_iio else n
-        return _Files(
-            self.path / f"in{voltage}_input",
-            self.path / f"curr{n}_input",
-            self.path / f"power{n}_input",
+    Raises:
+        RailError: no board fits, or two fit equally well.
+    """
+    named = board_of_model(model)
+    if named is not None:
+        return named
+    scores = {word: _n_plausible(chips, board) for word, board in BOARDS.items()}
+    best = max(scores.values())
+    fitting = [word for word, score in scores.items() if score == best]
+    if best == 0:
+        raise RailError(
+            f"{root}: no known board: {_found_instead(chips, list(BOARDS.values()))}"
+            "; name one by hwmon:board=..."
         )
-
-    def instrument(self, place: RailPlace) -> str:
-        if place.chip != "ina226":
-            return f"IRPS5401 at 0x{place.address:02x}, output {place.feature - 1}, pmbus"
-        return f"INA226 at 0x{place.address:02x}, {'iio-hwmon' if self.is_iio else 'ina2xx'}"
-
-    def update_period_ns(self, kernel: str) -> int:
-        if self.is_iio:
-            return IIO_UPDATE_NS
-        interval = self.path / "update_interval"
-        return _read_int(interval) * 1_000_000 if interval.exists() else INA2XX_UPDATE_NS
+    if len(fitting) > 1:
+        choices = " or ".join(f"hwmon:board={word}" for word in fitting)
+        raise RailError(f"{root}: its chips fit more than one board: say {choices}")
+    return BOARDS[fitting[0]]
 
 
-def _chips(root: Path) -> list[_Chip]:
+def _n_plausible(chips: list[Chip], board: Board) -> int:
+    return sum(
+        any(chip.is_at(place) and _reads_nominal(chip, place) for chip in chips)
+        for place in board.rails.values()
+    )
+
+
+def _reads_nominal(chip: Chip, place: RailPlace) -> bool:
     try:
-        folders = sorted(root.glob("hwmon*"))
-        if not root.is_dir():
-            raise RailError(f"{root}: no such folder, so there are no rails to read")
-        chips = []
-        for folder in folders:
-            name = (folder / "name").read_text(encoding="ascii", errors="replace").strip()
-            device = Path(os.path.realpath(folder / "device")).name
-            match = re.fullmatch(r"\d+-([0-9a-f]{4})", device)
-            chips.append(_Chip(folder, name, int(match[1], 16) if match else None))
-    except OSError as error:
-        raise RailError(f"{error.filename or root}: {error.strerror or error}") from error
-    return chips
+        volts = chip.files(place).read_mv() * 1e-3
+    except RailError:
+        return False
+    return abs(volts - place.nominal_v) <= PLAUSIBLE_VOLTAGE * place.nominal_v
 
 
-def _read_int(path: Path) -> int:
-    """The integer in a sysfs file; a driver reports a failed bus transfer as an OSError."""
+def _found_instead(chips: list[Chip], boards: list[Board]) -> str:
+    names = ", ".join(sorted({chip.name for chip in chips})) or "no chip at all"
+    wanted = "; ".join(f"{_chips_of(board)} ({board.name})" for board in boards)
+    return f"found {names}, expected {wanted}"
+
+
+def _chips_of(board: Board) -> str:
+    addresses: dict[str, set[int]] = {}
+    for place in board.rails.values():
+        addresses.setdefault(place.chip, set()).add(place.address)
+    texts = []
+    for chip, found in addresses.items():
+        ends = [f"0x{address:02x}" for address in (min(found), max(found))]
+        texts.append(f"{chip} at {' to '.join(dict.fromkeys(ends))}")
+    return ", ".join(texts)
+
+
+def _type_b(place: RailPlace) -> tuple[float | None, float | None]:
+    """Largest gain error and offset by the datasheet, None where none is known."""
+    if place.chip == "ina260":
+        return INA260_GAIN_ERROR, INA260_OFFSET_A
+    if place.shunt_ohm is None:
+        return None, None
+    return INA226_GAIN_ERROR, INA226_OFFSET_V / place.shunt_ohm
+
+
+def _read_model() -> str:
     try:
-        text = path.read_bytes().strip()
-    except OSError as error:
-        raise RailError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return int(text)
-    except ValueError:
-        raise RailError(f"{path}: found {text[:40]!r}; expected an integer") from None
+        return MODEL_FILE.read_text(encoding="ascii", errors="replace").strip("\0\n ")
+    except OSError:  # no device tree: not a board, or not told
+        return ""
 
 
-def _pmbus_update_ns(kernel: str) -> int | None:
-    match = re.match(r"(\d+)\.(\d+)", kernel)
-    if match and (int(match[1]), int(match[2])) < (5, 10):
-        return PMBUS_CACHE_NS
-    return None
+def _word(root: Path, board: str | None) -> str:
+    path = "" if root == DEFAULT_ROOT else str(root)
+    if board is None:
+        return f"hwmon:{path}"
+    return f"hwmon:board={board}" + (f":{path}" if path else "")

@@ -1,13 +1,10 @@
-"""What a power rail is: its sensor's facts, one raw reading, and the ZCU104's table.
+"""What a power rail is: its sensor's facts, one raw reading, and when a reading is none.
 
 Readings stay the integers that the sensor gave (mV, mA, uW) until the arithmetic, so that what is
 stored is what was read.
 
-Sources: ZCU104 rail names and chip addresses, PYNQ's `zcu104.conf` and the mainline device tree
-`zynqmp-zcu104-revC.dts`; file names and units, Linux `Documentation/hwmon/sysfs-interface.rst`;
-INA226 gain and offset, TI SBOS547B section 6.5; IRPS5401 steps, inferred from public `sensors`
-listings of this board (every INT current is a multiple of 1/8 A, every INT power one of 1/4 W,
-below V x I).
+Sources: file names and units, Linux `Documentation/hwmon/sysfs-interface.rst`; INA226 gain and
+offset, TI SBOS547B section 6.5; INA260 gain and offset, TI SBOS656C section 6.5.
 """
 
 from __future__ import annotations
@@ -15,9 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bacmac.power.boards import MAX_CURRENT_A
+
 PLAUSIBLE_VOLTAGE = 0.10
 """A rail whose voltage is further than this share from nominal is off or misread."""
-MAX_CURRENT_A = 30.0
 
 
 class RawSample(NamedTuple):
@@ -42,6 +40,8 @@ class RailInfo:
         power_step_w: smallest step of the power register.
         gain_error: largest gain error as a share, None where no datasheet value is known.
         offset_a: largest current offset, None where no datasheet value is known.
+        feeds: what hangs on it, "" where that is not known.
+        max_current_a: more than it can carry.
     """
 
     name: str
@@ -52,6 +52,8 @@ class RailInfo:
     power_step_w: float
     gain_error: float | None = None
     offset_a: float | None = None
+    feeds: str = ""
+    max_current_a: float = MAX_CURRENT_A
 
     @property
     def quantum_w(self) -> float:
@@ -77,34 +79,10 @@ class RailSource(Protocol):
         """A fresh reading; RailError when there is none, never a value from before."""
 
 
-class RailPlace(NamedTuple):
-    """Where a rail is found: chip name, I2C address, number of its hwmon features."""
-
-    chip: str
-    address: int
-    feature: int
-    nominal_v: float
-    current_step_a: float
-    power_step_w: float
-
-
-_SMALL = (1 / 64, 1 / 32)
-ZCU104_RAILS: dict[str, RailPlace] = {
-    "INT": RailPlace("irps5401", 0x43, 2, 0.85, 1 / 8, 1 / 4),
-    "1V8": RailPlace("irps5401", 0x43, 3, 1.8, *_SMALL),
-    "1V2": RailPlace("irps5401", 0x43, 4, 1.2, *_SMALL),
-    "MGTA": RailPlace("irps5401", 0x43, 5, 0.9, *_SMALL),
-    "3V3": RailPlace("irps5401", 0x44, 2, 3.3, 1 / 8, 1 / 4),
-    "1V13": RailPlace("irps5401", 0x44, 3, 1.125, *_SMALL),
-    "5V0": RailPlace("irps5401", 0x44, 4, 5.0, *_SMALL),
-    "FMC": RailPlace("irps5401", 0x44, 5, 1.8, *_SMALL),
-    "MGTRA": RailPlace("irps5401", 0x44, 6, 0.85, *_SMALL),
-    "12V": RailPlace("ina226", 0x40, 1, 12.0, 0.001, 0.025),
-}
-"""No rail of this board feeds the programmable logic alone: INT carries the processors too."""
-
 INA226_GAIN_ERROR = 0.001
-INA226_OFFSET_A = 0.002  # 10 uV over the board's 5 mOhm shunt
+INA226_OFFSET_A = 0.002  # 10 uV over the 5 mOhm shunt of the ZCU104's 12V and most of the ZCU102
+INA260_GAIN_ERROR = 0.0015
+INA260_OFFSET_A = 0.005
 
 
 def implausible(info: RailInfo, sample: RawSample) -> str:
@@ -119,6 +97,6 @@ def implausible(info: RailInfo, sample: RawSample) -> str:
             f"reads {volts:.3f} V where {info.nominal_v:g} V is nominal: "
             f"it is off, so its {amperes:.3f} A mean nothing"
         )
-    if abs(amperes) > MAX_CURRENT_A:
-        return f"reads {amperes:.3f} A, more than the {MAX_CURRENT_A:g} A any rail here can carry"
+    if abs(amperes) > info.max_current_a:
+        return f"reads {amperes:.3f} A, more than the {info.max_current_a:g} A it can carry"
     return ""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from bacmac.host.device.activity import ActivityLog
 from bacmac.host.device.board import Board
+from bacmac.host.device.clock import Clock
 from bacmac.host.errors import RailError
+from bacmac.power.boards import BOARDS
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
 from bacmac.power.rails import RailSource
@@ -17,6 +19,7 @@ def rail_words() -> dict[str, str]:
     words = {f"emulated:{name}": p.description for name, p in PERSONALITIES.items()}
     words["hwmon:"] = f"the board's own sensors under {DEFAULT_ROOT}"
     words["hwmon:/path"] = "sensors under another hwmon folder"
+    words["hwmon:board=NAME"] = f"the same for a board that is named: {', '.join(BOARDS)}"
     return words
 
 
@@ -24,7 +27,8 @@ def open_rails(word: str, board: Board, *, seed: int = 0) -> RailSource:
     """Open the rails of a board.
 
     Args:
-        word: `emulated:`, `emulated:<personality>`, `hwmon:` or `hwmon:/path`.
+        word: `emulated:`, `emulated:<personality>`, `hwmon:`, `hwmon:/path`, `hwmon:board=NAME`
+            or `hwmon:board=NAME:/path`.
         board: gives the clock, and to emulated rails what it did.
         seed: of an emulated board's noise.
 
@@ -40,6 +44,19 @@ def open_rails(word: str, board: Board, *, seed: int = 0) -> RailSource:
                 f"{board.word!r} is none: use hwmon:"
             )
         return EmulatedRails(activity, board.clock, rest, seed)
-    if kind == "hwmon" and colon:
-        return HwmonRails(board.clock, Path(rest) if rest else DEFAULT_ROOT)
-    raise RailError(f"no rails {word!r}; there are {', '.join(rail_words())}")
+    return open_hwmon(word, board.clock)
+
+
+def open_hwmon(word: str, clock: Clock) -> HwmonRails:
+    """Open the sensors of the board that this runs on, or those under a folder.
+
+    Raises:
+        RailError: no such word, or nothing to read there.
+    """
+    kind, colon, rest = word.partition(":")
+    if kind != "hwmon" or not colon:
+        raise RailError(f"no rails {word!r}; there are {', '.join(rail_words())}")
+    name = None
+    if rest.startswith("board="):
+        name, _, rest = rest.removeprefix("board=").partition(":")
+    return HwmonRails(clock, Path(rest) if rest else DEFAULT_ROOT, name)

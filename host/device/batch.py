@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bacmac.host.arith.reference import Outputs
+from bacmac.host.arith.reference import Codes, Outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,6 +12,7 @@ class DeviceBatch:
     """What came back for one batch.
 
     Attributes:
+        codes: what went in, (n, C, H, W).
         outputs: (n, C, H, W).
         cycles: from START to DONE without the cycles spent waiting for the host's streams, so
             the number is the same on every host.
@@ -19,11 +20,16 @@ class DeviceBatch:
         products_done, products_isolated, products_skipped: weight slots, see
             `bacmac.host.compile.work`.
         images: passes times images.
+        stall_in_cycles, stall_out_cycles: spent waiting for the host's streams.
         start_ns: just before START, on the board's clock.
         end_ns: when the last output beat was in: START and the accelerator's own cycles, and not
             later than it was seen.
+        latency_ns: from START until the outputs were in the host's hands.
+        bytes_in, bytes_out: moved over the streams.
+        retried: why it was run a second time, "" where once was enough.
     """
 
+    codes: Codes
     outputs: Outputs
     cycles: int
     busy_cycles: int
@@ -31,8 +37,14 @@ class DeviceBatch:
     products_isolated: int
     products_skipped: int
     images: int
+    stall_in_cycles: int
+    stall_out_cycles: int
     start_ns: int
     end_ns: int
+    latency_ns: int
+    bytes_in: int
+    bytes_out: int
+    retried: str
 
 
 @dataclass(frozen=True)

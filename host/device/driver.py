@@ -1,57 +1,83 @@
-"""The driver: the register protocol, DMA, double buffering and deadlines, written once.
+"""The driver: the register protocol, DMA, n-fold buffering and deadlines, written once.
 
 It knows the board only by `bacmac.host.device.board.Board`, so the same code runs on the emulated
 models, on simulated RTL and on hardware. It never waits without a deadline: how long a batch may
-take follows from its cycles, and a device that stays silent is an error that tells its registers,
-after which it is reset, so that the next batch finds it as if nothing had been.
+take follows from its cycles, and a device that stays silent is an error that tells its state and
+the cause (`bacmac.host.device.state`), after which it is reset, so that the next batch finds it as
+if nothing had been.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakSet
 
 import numpy as np
 
-from bacmac.host.arith.reference import Codes
+from bacmac.host.arith.reference import Codes, Outputs
 from bacmac.host.compile.program import Program
 from bacmac.host.device.batch import DeviceBatch, LayerCounters
 from bacmac.host.device.board import Board, Buffer
 from bacmac.host.device.identity import check_identity
 from bacmac.host.device.named_registers import NamedRegisters
-from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, ErrorCode, Select
-from bacmac.host.errors import DeviceError, DeviceTimeoutError
-
-DEADLINE_FACTOR = 2
-DEADLINE_FLOOR_NS = 250_000_000
-"""Deadline = 2 x what the cycles say + 0.25 s: room for a host that is busy elsewhere."""
-POLL_NS = 20_000
-MAX_POLL_NS = 100_000_000
-"""While work is due the driver sleeps until it should be over, at most 0.1 s at a time."""
+from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, Select
+from bacmac.host.device.watch import Watch
+from bacmac.host.errors import DeviceError
 
 _DRIVEN: WeakSet[Board] = WeakSet()
 """Boards with an open driver: two would run each other's programs."""
+_COUNTERS = {
+    "CYCLES": "cycles",
+    "BUSY_CYCLES": "busy_cycles",
+    "PRODUCTS": "products_done",
+    "ISOLATED": "products_isolated",
+    "SKIPPED": "products_skipped",
+    "IMAGES": "images",
+    "STALL_IN_CYCLES": "stall_in_cycles",
+    "STALL_OUT_CYCLES": "stall_out_cycles",
+}
+"""Counters of a batch, and what `DeviceBatch` calls them."""
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """Buffers of one batch in flight: one DMA transfer in, one out."""
+    """Buffers of one batch: one DMA transfer in, one out."""
 
     input: Buffer
     output: Buffer
 
 
-@dataclass(frozen=True)
-class _Flight:
-    """A batch that runs."""
+@dataclass(frozen=True, eq=False)
+class _Filled:
+    """A batch that lies in its slot and can be started."""
 
     slot: _Slot
-    n_images: int
+    codes: Codes
+    retried: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Flight:
+    """A batch that runs, or could not be started."""
+
+    batch: _Filled
     passes: int
     start_ns: int
+    failure: DeviceError | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Ended:
+    """A batch that has ended; its outputs are still in its slot."""
+
+    flight: _Flight
+    counters: dict[str, int]
+    end_ns: int
 
 
 class Driver:
@@ -61,12 +87,14 @@ class Driver:
         board: open; it stays the caller's to close.
         program: what is to run, compiled for the overlay that is to be loaded.
         batch_size: the most images of one batch.
+        slots: buffers for so many batches: one runs, one is unpacked, the others wait filled.
     """
 
-    def __init__(self, board: Board, program: Program, batch_size: int) -> None:
+    def __init__(self, board: Board, program: Program, batch_size: int, slots: int = 2) -> None:
         self._board, self._program, self._batch_size = board, program, batch_size
-        self._overlay = program.overlay
+        self._overlay, self._n_slots = program.overlay, slots
         self._registers = NamedRegisters(board, program.overlay.registers)
+        self._watch = Watch(board, program.overlay.registers)
         self._buffers: list[Buffer] = []
         self._slots: tuple[_Slot, ...] = ()
         self._open = self._loaded = False
@@ -89,7 +117,7 @@ class Driver:
         try:
             self._board.load_overlay(self._overlay)
             check_identity(self._board, self._overlay)
-            self._slots = (self._allocate_slot(), self._allocate_slot())
+            self._allocate_slots()
             self._load()
         except BaseException:
             self.close()
@@ -103,43 +131,63 @@ class Driver:
             if self._flight is not None:
                 self.reset()
         finally:
-            self._slots = ()
-            while self._buffers:
-                self._buffers.pop().free()
+            self._free_buffers()
             _DRIVEN.discard(self._board)
             self._open = False
 
     def reset(self) -> None:
         """Bring accelerator and DMA back to the state after configuration, from any state."""
-        self._flight = None
-        self._loaded = False
-        self._images_counted = 0
-        self._board.reset_dma()
-        self._registers.command("SOFT_RESET")
+        self._forget()
+        self._watch.reset()
 
     # ---- run
 
-    def run(self, batches: Iterable[Codes]) -> Iterator[DeviceBatch]:
-        """Run batches (n, C, H, W) in order, each prepared while the one before it runs.
+    def run(self, batches: Iterable[Codes], *, retry: bool = False) -> Iterator[DeviceBatch]:
+        """Run batches (n, C, H, W) in order, each prepared while one before it runs.
 
+        When a batch has ended the next that is filled is started before its outputs are unpacked.
         On any error, and when the caller stops early, the device is reset; the driver can be
         used again.
+
+        Args:
+            batches: any number of them; asked for one when there is a slot for it.
+            retry: run a batch that failed once more, in new buffers on a device that was reset
+                and loaded again; the next failure of the same batch is raised.
 
         Raises:
             DeviceError: the device reports an error.
             DeviceTimeoutError: it does not report at all.
         """
         self._check_free()
+        self._allocate_slots()
+        source, drained = iter(batches), False
+        free, ready = deque(self._slots), deque[_Filled]()
         try:
-            for number, codes in enumerate(batches):
-                slot = self._slots[number % 2]
-                self._fill(slot, codes)
-                done = self._finish() if self._flight is not None else None
-                self._start(slot, len(codes), passes=1)
-                if done is not None:
-                    yield done
-            if self._flight is not None:
-                yield self._finish()
+            while True:
+                while free and not drained and not (ready and self._has_ended()):
+                    codes = next(source, None)
+                    drained = codes is None
+                    if codes is not None:
+                        ready.append(self._fill(free.popleft(), codes))
+                    if self._flight is None and ready:
+                        self._start(ready.popleft(), passes=1)
+                flight = self._flight
+                if flight is None:
+                    return
+                try:
+                    ended = self._finish(flight)
+                except DeviceError as error:
+                    if not retry or flight.batch.retried:
+                        raise
+                    again = deque((replace(flight.batch, retried=str(error)), *ready))
+                    free, ready = self._refill(again)
+                    self._start(ready.popleft(), passes=1)
+                    continue
+                if ready:
+                    self._start(ready.popleft(), passes=1)
+                batch = self._collect(ended)
+                free.append(flight.batch.slot)
+                yield batch
         finally:
             if self._flight is not None:
                 self.reset()
@@ -151,13 +199,33 @@ class Driver:
             DeviceError: as `run`.
         """
         self._check_free()
+        self._allocate_slots()
         try:
-            self._fill(self._slots[0], codes)
-            self._start(self._slots[0], len(codes), passes)
-            return self._finish()
+            self._start(self._fill(self._slots[0], codes), passes)
+            assert self._flight is not None
+            return self._collect(self._finish(self._flight))
         finally:
             if self._flight is not None:
                 self.reset()
+
+    def run_other(self, program: Program, codes: Codes) -> Outputs:
+        """Outputs of another program for the same overlay, once; then our own is loaded again.
+
+        Whatever runs is stopped.
+
+        Raises:
+            DeviceError: as `run`.
+        """
+        own = self._program, self._batch_size
+        self.reset()
+        self._free_buffers()
+        self._program, self._batch_size = program, len(codes)
+        try:
+            return self.repeat(codes, 1).outputs
+        finally:
+            self.reset()
+            self._free_buffers()
+            self._program, self._batch_size = own
 
     def layer_counters(self) -> tuple[LayerCounters, ...]:
         """Counters of each layer over the last batch that ended, as long as no other runs.
@@ -180,21 +248,44 @@ class Driver:
             found.append(counters)
         return tuple(found)
 
-    # ---- inside
+    # ---- inside: state and buffers
 
     def _check_free(self) -> None:
         if self._flight is not None:
             raise DeviceError("a batch of another stream still runs: end that stream first")
 
-    def _allocate_slot(self) -> _Slot:
+    def _forget(self) -> None:
+        """The device was reset, or is about to be: nothing runs on it, nothing is loaded."""
+        self._flight, self._loaded, self._images_counted = None, False, 0
+
+    def _allocate_slots(self) -> None:
+        if self._slots:
+            return
         program, size = self._program, self._batch_size
-        inputs = self._allocate(size * program.input.n_bytes)
-        return _Slot(inputs, self._allocate(size * program.output.n_bytes))
+        try:
+            self._slots = tuple(
+                _Slot(
+                    self._allocate(size * program.input.n_bytes),
+                    self._allocate(size * program.output.n_bytes),
+                )
+                for _ in range(self._n_slots)
+            )
+        except BaseException:
+            self._free_buffers()
+            raise
 
     def _allocate(self, n_bytes: int) -> Buffer:
         buffer = self._board.allocate(n_bytes)
         self._buffers.append(buffer)
         return buffer
+
+    def _free_buffers(self) -> None:
+        self._slots = ()
+        while self._buffers:
+            with suppress(DeviceError):  # it is gone already: that was told when it was used
+                self._buffers.pop().free()
+
+    # ---- inside: the protocol
 
     def _load(self) -> None:
         program = self._program
@@ -206,7 +297,7 @@ class Driver:
             if image:
                 self._send_image(image)
             taken = partial(self._registers.flag, "STATUS", select.name)
-            self._wait(taken, 0, f"the {select.name} image is not taken")
+            self._watch.until(taken, f"the {select.name} image is not taken")
         self._loaded = True
 
     def _send_image(self, image: bytes) -> None:
@@ -214,8 +305,8 @@ class Driver:
         try:
             buffer.array[:] = np.frombuffer(image, np.uint8)
             buffer.flush()
-            self._board.start_send(buffer, len(image))
-            self._wait(lambda: self._board.send_state().idle, 0, "a transfer to the device hangs")
+            self._watch.start_send(buffer, len(image))
+            self._watch.until(self._is_sent, "a transfer to the device does not end")
         except BaseException:
             self.reset()  # before the buffer goes: a DMA may still read it
             raise
@@ -223,113 +314,96 @@ class Driver:
             self._buffers.remove(buffer)
             buffer.free()
 
-    def _fill(self, slot: _Slot, codes: Codes) -> None:
-        """Lay images into a slot's input buffers."""
+    def _is_sent(self) -> bool:
+        return self._board.send_state().idle
+
+    def _fill(self, slot: _Slot, codes: Codes, retried: str = "") -> _Filled:
+        """Lay images into a slot's input buffer."""
         if not 0 < len(codes) <= self._batch_size:
             raise ValueError(f"a batch of {len(codes)} images; 1 to {self._batch_size} fit")
         rows = slot.input.array[: len(codes) * self._program.input.n_bytes]
         self._program.input.pack(codes, rows.reshape(len(codes), -1))
         slot.input.flush()
+        return _Filled(slot, codes, retried)
 
-    def _start(self, slot: _Slot, n_images: int, passes: int) -> None:
-        if not self._loaded:
-            self._load()
-        self._registers.write("STREAM_SELECT", Select.IMAGES)
-        self._registers.write("N_IMAGES", n_images)
-        self._registers.write("REPEAT", passes)
-        self._flight = _Flight(slot, n_images, passes, self._board.clock.now_ns())
-        self._board.start_receive(slot.output, n_images * self._program.output.n_bytes)
-        self._registers.command("START", "CLEAR_COUNTERS")
-        self._board.start_send(slot.input, n_images * self._program.input.n_bytes)
+    def _refill(self, batches: Iterable[_Filled]) -> tuple[deque[_Slot], deque[_Filled]]:
+        """New buffers after a failure, which may have been theirs; free slots and filled ones."""
+        self._free_buffers()
+        self._allocate_slots()
+        free = deque(self._slots)
+        ready = deque(self._fill(free.popleft(), b.codes, b.retried) for b in batches)
+        return free, ready
 
-    def _finish(self) -> DeviceBatch:
+    def _start(self, batch: _Filled, passes: int) -> None:
+        """Start a batch; where that fails, whoever waits for the batch is told."""
+        n_images, program = len(batch.codes), self._program
+        self._flight = _Flight(batch, passes, self._board.clock.now_ns())
+        try:
+            if not self._loaded:
+                self._load()
+            self._registers.write("STREAM_SELECT", Select.IMAGES)
+            self._registers.write("N_IMAGES", n_images)
+            self._registers.write("REPEAT", passes)
+            self._flight = _Flight(batch, passes, self._board.clock.now_ns())
+            self._watch.start_receive(batch.slot.output, n_images * program.output.n_bytes)
+            self._registers.command("START", "CLEAR_COUNTERS")
+            self._watch.start_send(batch.slot.input, n_images * program.input.n_bytes)
+        except DeviceError as error:
+            self._watch.explain(error, "a batch cannot be started")
+            self._flight = _Flight(batch, passes, self._board.clock.now_ns(), error)
+
+    def _has_ended(self) -> bool:
+        """Whether the batch that runs can be finished without waiting."""
         flight = self._flight
-        assert flight is not None
-        program = self._program
-        work = program.batch_work(flight.n_images, flight.passes)
+        if flight is None or flight.failure is not None:
+            return flight is not None
+        return self._board.receive_state().idle and self._registers.flag("STATUS", "DONE")
+
+    def _finish(self, flight: _Flight) -> _Ended:
+        """Wait for the end of a batch and read its counters, so that the next can be started."""
+        try:
+            return self._await_end(flight)
+        except DeviceError:  # whoever raised it has reset the device; the buffers may be at fault
+            self._forget()
+            self._free_buffers()
+            raise
+
+    def _await_end(self, flight: _Flight) -> _Ended:
+        if flight.failure is not None:
+            raise flight.failure
+        n_images, clock = len(flight.batch.codes), self._board.clock
+        what = f"a batch of {n_images} images, {flight.passes} passes, does not end"
+        work = self._program.batch_work(n_images, flight.passes)
         expected_ns = round(work.cycles * 1e9 / self._overlay.manifest.clock_hz)
-        elapsed_ns = self._board.clock.now_ns() - flight.start_ns
-        self._wait(
-            lambda: self._receive_idle() and self._registers.flag("STATUS", "DONE"),
-            expected_ns,
-            f"a batch of {flight.n_images} images, {flight.passes} passes, does not end",
-            elapsed_ns,
-        )
-        seen_ns = self._board.clock.now_ns()
-        slot = flight.slot
-        slot.output.invalidate()
-        data = slot.output.array[: flight.n_images * program.output.n_bytes]
-        counter = self._registers.counter
-        cycles = counter("CYCLES")
+        elapsed_ns = clock.now_ns() - flight.start_ns
+        self._watch.until(self._has_ended, what, expected_ns, elapsed_ns)
+        seen_ns = clock.now_ns()
+        came = self._board.receive_state().n_bytes
+        expected = n_images * self._program.output.n_bytes
+        if came != expected:
+            self._watch.fail(DeviceError, f"short packet: {came} of {expected} bytes came out")
+        counters = {field: self._registers.counter(name) for name, field in _COUNTERS.items()}
         # the accelerator counts from START to DONE: better than when the host came to look
-        ran_ns = math.ceil(cycles * 1e9 / self._board.clock_hz())
-        batch = DeviceBatch(
-            program.output.unpack(data.reshape(flight.n_images, -1)),
-            cycles - counter("STALL_IN_CYCLES") - counter("STALL_OUT_CYCLES"),
-            counter("BUSY_CYCLES"),
-            counter("PRODUCTS"),
-            counter("ISOLATED"),
-            counter("SKIPPED"),
-            counter("IMAGES"),
-            flight.start_ns,
-            min(flight.start_ns + ran_ns, seen_ns),
-        )
-        self._flight, self._images_counted = None, batch.images
-        return batch
+        ran_ns = math.ceil(counters["cycles"] * 1e9 / self._board.clock_hz())
+        self._flight, self._images_counted = None, counters["images"]
+        return _Ended(flight, counters, min(flight.start_ns + ran_ns, seen_ns))
 
-    def _receive_idle(self) -> bool:
-        return self._board.receive_state().idle
-
-    def _wait(
-        self, done: Callable[[], bool], expected_ns: int, what: str, elapsed_ns: int = 0
-    ) -> None:
-        """Poll until done; before the time it should take is over, sleep rather than poll.
-
-        Raises:
-            DeviceError: the accelerator or the DMA reports an error.
-            DeviceTimeoutError: the deadline passed.
-        """
-        clock = self._board.clock
-        start_ns = clock.now_ns() - elapsed_ns
-        due_ns = start_ns + expected_ns
-        deadline_ns = start_ns + DEADLINE_FACTOR * expected_ns + DEADLINE_FLOOR_NS
-        pause_ns = POLL_NS
-        while not done():
-            self._raise_errors(what)
-            now_ns = clock.now_ns()
-            if now_ns >= deadline_ns:
-                message = f"{what} within {(now_ns - start_ns) * 1e-9:.3f} s: {self.state()}"
-                self.reset()
-                raise DeviceTimeoutError(f"{self._board.word} {message}; it was reset")
-            if now_ns < due_ns:
-                clock.sleep_ns(min(due_ns - now_ns, MAX_POLL_NS))
-            else:
-                clock.sleep_ns(pause_ns)
-                pause_ns = min(2 * pause_ns, MAX_POLL_NS)
-
-    def _raise_errors(self, what: str) -> None:
-        failed = [
-            f"DMA {name} failed: {state.error}"
-            for name, state in (
-                ("send", self._board.send_state()),
-                ("receive", self._board.receive_state()),
-            )
-            if state.error
-        ]
-        if self._registers.flag("STATUS", "ERROR"):
-            failed.append("the accelerator stopped")
-        if failed:
-            message = f"{what}: {', '.join(failed)}: {self.state()}"
-            self.reset()
-            raise DeviceError(f"{self._board.word} {message}; it was reset")
-
-    def state(self) -> str:
-        """STATUS decoded, and what else tells what the device is doing, in one line."""
-        error = ErrorCode.words(self._registers.value("STATUS", "ERROR_CODE"))
-        return (
-            f"{self._registers.describe('STATUS')} ({error}), "
-            f"ERROR_INFO {self._registers.read('ERROR_INFO')}, "
-            f"STREAM_SELECT {self._registers.read('STREAM_SELECT')}, "
-            f"send {'idle' if self._board.send_state().idle else 'busy'}, "
-            f"receive {'idle' if self._receive_idle() else 'busy'}"
+    def _collect(self, ended: _Ended) -> DeviceBatch:
+        """Bring the outputs of a batch that has ended into the host's hands."""
+        flight, counters, program = ended.flight, dict(ended.counters), self._program
+        slot, n_images = flight.batch.slot, len(flight.batch.codes)
+        slot.output.invalidate()
+        data = slot.output.array[: n_images * program.output.n_bytes]
+        outputs = program.output.unpack(data.reshape(n_images, -1))
+        counters["cycles"] -= counters["stall_in_cycles"] + counters["stall_out_cycles"]
+        return DeviceBatch(
+            codes=flight.batch.codes,
+            outputs=outputs,
+            **counters,
+            start_ns=flight.start_ns,
+            end_ns=ended.end_ns,
+            latency_ns=self._board.clock.now_ns() - flight.start_ns,
+            bytes_in=n_images * program.input.n_bytes,
+            bytes_out=len(data),
+            retried=flight.batch.retried,
         )

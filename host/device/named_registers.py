@@ -39,8 +39,13 @@ class NamedRegisters:
         low = self.read(f"{name}_LO")
         return self.read(f"{name}_HI") << 32 | low
 
+    def fields(self, name: str, value: int) -> dict[str, int]:
+        """The fields of a value that was read of a register."""
+        fields = self._table.register(name).fields
+        return {field.name: (value & field.mask) >> field.lsb for field in fields}
+
     def describe(self, name: str) -> str:
         """A register's value and its fields, in one line."""
-        register, value = self._table.register(name), self.read(name)
-        fields = (f"{field.name}={(value & field.mask) >> field.lsb}" for field in register.fields)
+        value = self.read(name)
+        fields = (f"{field}={part}" for field, part in self.fields(name, value).items())
         return " ".join((f"{name} {value:#010x}", *fields))

@@ -11,7 +11,26 @@ from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.overlays.registry import list_overlays, load_overlay
 
+
+class OutputPath(click.Path):
+    """A path that a command writes; of `--device ssh://` the result is fetched to it."""
+
+
+class OverlayWord(click.ParamType):
+    """The name of an overlay, or the path of its manifest."""
+
+    name = "text"
+
+    @staticmethod
+    def is_path(word: str) -> bool:
+        """Whether the word is a path, as `load_overlay` tells them apart."""
+        return "/" in word or word.endswith(".toml")
+
+
 FILE = click.Path(path_type=Path)
+"""A path that a command reads; of `--device ssh://` the file is sent."""
+OUTPUT = OutputPath(path_type=Path)
+OVERLAY = OverlayWord()
 
 images_option = click.option(
     "--images", required=True, type=FILE, help="Image set (.npz with `images`, perhaps `labels`)."
@@ -20,7 +39,10 @@ limit_option = click.option(
     "--limit", type=click.IntRange(1), help="Use only the first so many images."
 )
 device_option = click.option(
-    "--device", default="functional:", show_default=True, help="Device word."
+    "--device",
+    default="functional:",
+    show_default=True,
+    help="Device word; ssh://user@board[:port][/WORD] runs the command there.",
 )
 batch_option = click.option(
     "--batch", type=click.IntRange(1), help="Images a batch [default: what the buffers hold]."
@@ -33,7 +55,9 @@ rails_option = click.option(
     help="Rails word: emulated:, emulated:1s-cache, emulated:coarse, hwmon:, hwmon:/path.",
 )
 overlay_option = click.option(
-    "--overlay", help="Overlay name or manifest [default: the first that can run the model]."
+    "--overlay",
+    type=OVERLAY,
+    help="Overlay name or manifest [default: the first that can run the model].",
 )
 folders_option = click.option(
     "--overlay-folder",

@@ -8,6 +8,8 @@ import click
 
 from bacmac.cli.choices import (
     FILE,
+    OUTPUT,
+    OVERLAY,
     device_option,
     folders_option,
     images_option,
@@ -17,6 +19,7 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.comparison import print_comparison, write_comparison
 from bacmac.cli.output import json_option, print_json, progress
+from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.power.compare import compare as run_comparison
@@ -24,13 +27,21 @@ from bacmac.power.report import comparison_json, require_report
 from bacmac.power.runs import Arm, ComparePlan
 
 
-@click.command()
+@click.command(cls=DeviceCommand)
 @click.option("--bac", required=True, type=FILE, help="Packed model of the shift arm.")
 @click.option("--mac", required=True, type=FILE, help="Packed model of the multiply arm.")
 @images_option
 @limit_option
-@click.option("--bac-overlay", help="Its overlay [default: the first shift overlay that runs it].")
-@click.option("--mac-overlay", help="Its overlay [default: the first multiply overlay likewise].")
+@click.option(
+    "--bac-overlay",
+    type=OVERLAY,
+    help="Its overlay [default: the first shift overlay that runs it].",
+)
+@click.option(
+    "--mac-overlay",
+    type=OVERLAY,
+    help="Its overlay [default: the first multiply overlay likewise].",
+)
 @folders_option
 @click.option(
     "--blocks",
@@ -59,7 +70,7 @@ from bacmac.power.runs import Arm, ComparePlan
 @click.option(
     "-o",
     "--output",
-    type=FILE,
+    type=OUTPUT,
     default=Path("comparison"),
     show_default=True,
     metavar="NAME",

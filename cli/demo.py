@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import FILE
+from bacmac.cli.choices import OUTPUT
 from bacmac.cli.comparison import write_comparison
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.host.errors import OutputError
@@ -37,7 +37,7 @@ MULTIPLIERS = ("uniform-8", "uniform-4")
 @click.option(
     "-o",
     "--output",
-    type=FILE,
+    type=OUTPUT,
     default=Path("demo-output"),
     show_default=True,
     help="Folder for the packed models and the reports.",

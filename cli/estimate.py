@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import FILE, device_option, folders_option, images_option
+from bacmac.cli.choices import FILE, OUTPUT, OVERLAY, device_option, folders_option, images_option
 from bacmac.cli.output import Advance, json_option, note, print_json, print_table, progress, say
+from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
@@ -84,12 +85,14 @@ def estimate(
         _print_ratios(compared)
 
 
-@click.command()
-@click.argument("name")
+@click.command(cls=DeviceCommand)
+@click.argument("name", type=OVERLAY)
 @click.option("--model", required=True, type=FILE, help="Packed model to run.")
 @images_option
 @device_option
-@click.option("-o", "--output", type=FILE, help="Also draw it (.svg, .png, .pdf; extra `report`).")
+@click.option(
+    "-o", "--output", type=OUTPUT, help="Also draw it (.svg, .png, .pdf; extra `report`)."
+)
 @folders_option
 @json_option
 def roofline(

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import FILE, rails_option
+from bacmac.cli.choices import OUTPUT, rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
+from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.device.clock import Clock, RealClock
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import TraceTooShortError
@@ -24,7 +25,7 @@ def power() -> None:
     """List power rails and record them."""
 
 
-@power.command()
+@power.command(cls=DeviceCommand)
 @rails_option
 @json_option
 def rails(rails_word: str, as_json: bool) -> None:
@@ -72,7 +73,7 @@ def rails(rails_word: str, as_json: bool) -> None:
     )
 
 
-@power.command("record")
+@power.command("record", cls=DeviceCommand)
 @rails_option
 @click.option("--rail", "names", multiple=True, help="Only this rail; may be given several times.")
 @click.option(
@@ -82,7 +83,7 @@ def rails(rails_word: str, as_json: bool) -> None:
     show_default=True,
     help="How long.",
 )
-@click.option("-o", "--output", type=FILE, help="Write every reading as CSV.")
+@click.option("-o", "--output", type=OUTPUT, help="Write every reading as CSV.")
 @json_option
 def record_command(
     rails_word: str, names: tuple[str, ...], seconds: float, output: Path | None, as_json: bool

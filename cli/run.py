@@ -11,6 +11,7 @@ import numpy as np
 
 from bacmac.cli.choices import (
     FILE,
+    OUTPUT,
     batch_option,
     device_option,
     folders_option,
@@ -21,6 +22,7 @@ from bacmac.cli.choices import (
 )
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
+from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.device.batch import LayerCounters
 from bacmac.host.device.registry import open_board
 from bacmac.host.device.rtl.accelerator import Trace
@@ -48,7 +50,7 @@ def _fst(file: Path) -> Path:
     return file
 
 
-@click.command()
+@click.command(cls=DeviceCommand)
 @click.argument("model", type=FILE)
 @images_option
 @limit_option
@@ -58,7 +60,7 @@ def _fst(file: Path) -> Path:
 @batch_option
 @normalization_options
 @click.option("--layers", is_flag=True, help="Also show what each layer did.")
-@click.option("--trace", type=FILE, help="Also record waveforms of `rtl:` (.fst).")
+@click.option("--trace", type=OUTPUT, help="Also record waveforms of `rtl:` (.fst).")
 @click.option(
     "--trace-window",
     callback=parse_window,
@@ -67,7 +69,7 @@ def _fst(file: Path) -> Path:
     metavar="FIRST:LAST",
     help="Cycles to record, counted from the first START; the last is not in it.",
 )
-@click.option("-o", "--output", type=FILE, help="Also write classes and output values (.npz).")
+@click.option("-o", "--output", type=OUTPUT, help="Also write classes and output values (.npz).")
 @json_option
 def run(
     model: Path,

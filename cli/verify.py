@@ -18,13 +18,14 @@ from bacmac.cli.choices import (
     resolve_overlay,
 )
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
+from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.device.registry import open_board
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.compare_devices import DeviceComparison, first_difference
 from bacmac.host.runtime.inputs import load_images_for
 
 
-@click.command()
+@click.command(cls=DeviceCommand)
 @click.argument("packed", type=FILE)
 @images_option
 @limit_option

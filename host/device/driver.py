@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,6 +28,8 @@ from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, Select
 from bacmac.host.device.watch import Watch
 from bacmac.host.errors import DeviceError
+
+Batches = Generator[DeviceBatch, None, None]
 
 _DRIVEN: WeakSet[Board] = WeakSet()
 """Boards with an open driver: two would run each other's programs."""
@@ -142,7 +144,7 @@ class Driver:
 
     # ---- run
 
-    def run(self, batches: Iterable[Codes], *, retry: bool = False) -> Iterator[DeviceBatch]:
+    def run(self, batches: Iterable[Codes], *, retry: bool = False) -> Batches:
         """Run batches (n, C, H, W) in order, each prepared while one before it runs.
 
         When a batch has ended the next that is filled is started before its outputs are unpacked.

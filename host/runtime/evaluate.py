@@ -14,18 +14,26 @@ from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.forward import BLOCK_IMAGES, forward
 from bacmac.host.model.inputs import normalized
 from bacmac.host.model.layers import Model, Normalization
-from bacmac.host.runtime.results import Counters
+from bacmac.host.runtime.results import BatchResult, Counters
 from bacmac.host.runtime.session import Session, output_values
+from bacmac.host.runtime.throughput import StreamSummary, summarize_stream
 
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an image set cost a device: counters and windows summed over all batches."""
+    """What an image set cost a device.
+
+    Attributes:
+        counters: summed over all batches.
+        busy_s: their windows, summed.
+        stream: how fast the batches went, and what the accelerator waited for.
+    """
 
     counters: Counters
     busy_s: float
+    stream: StreamSummary
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,19 +73,22 @@ def evaluate(session: Session, image_set: ImageSet, progress: Progress | None = 
     """Stream every image through the session's device.
 
     Raises:
-        DeviceError: the device failed; DeviceTimeoutError: it did not answer in time.
+        DeviceError: the device failed; DeviceTimeoutError: it did not answer in time;
+            VerificationError: it made something else of an image than the exact engine.
     """
-    counters, busy_ns = Counters(), 0
-    blocks: list[npt.NDArray[np.float64]] = []
+    results: list[BatchResult] = []
     for result in session.stream(image_set.images):
-        blocks.append(output_values(session.model, result.outputs))
-        counters += result.counters
-        busy_ns += result.window.end_ns - result.window.start_ns
+        results.append(result)
         if progress is not None:
             done = result.first_index + len(result.outputs)
             progress(f"images on {session.board.word}", done, len(image_set.images))
-    work = Work(counters, busy_ns * 1e-9)
-    return _evaluation(np.concatenate(blocks), image_set, session.board.provenance, work)
+    work = Work(
+        sum((result.counters for result in results), Counters()),
+        sum(result.window.duration_s for result in results),
+        summarize_stream(results, session.board.clock_hz()),
+    )
+    outputs = np.concatenate([output_values(session.model, result.outputs) for result in results])
+    return _evaluation(outputs, image_set, session.board.provenance, work)
 
 
 def evaluate_float(

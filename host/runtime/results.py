@@ -60,6 +60,12 @@ class BatchResult:
         counters: work done for the batch (all repeats).
         window: from the start of the first input beat to the end of the last output beat.
         provenance: where it ran.
+        latency_ns: from START until the outputs were in the host's hands.
+        stall_in_cycles, stall_out_cycles: in which the accelerator waited for the host's streams;
+            not in `counters`, which are equal on every host.
+        bytes_in, bytes_out: moved over the streams.
+        retried: why the batch was run a second time, "" where once was enough.
+        n_verified: images whose outputs were compared with the exact engine's, all equal.
     """
 
     first_index: int
@@ -67,3 +73,10 @@ class BatchResult:
     counters: Counters
     window: Window
     provenance: Provenance
+    latency_ns: int
+    stall_in_cycles: int
+    stall_out_cycles: int
+    bytes_in: int
+    bytes_out: int
+    retried: str = ""
+    n_verified: int = 0

@@ -7,7 +7,9 @@ with Session(board, overlay, model) as session:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
@@ -22,10 +24,13 @@ from bacmac.host.errors import CompileError, DeviceError, MismatchError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.inputs import Codes, Images, input_codes
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.runtime.batching import ImageSource, check_images, device_batches, rebatch
+from bacmac.host.runtime.golden import GoldenCheck, Verify
 from bacmac.host.runtime.results import BatchResult, Counters, Window
 
 DEFAULT_BATCH = 256
 """Images of a batch where the chip holds more."""
+MAX_BUFFERS = 16
 
 
 class Session:
@@ -37,16 +42,21 @@ class Session:
         board: open; stays the caller's to close.
         overlay: loaded on entering.
         model: what runs.
-        batch_size: images of a batch; as many as stay on chip, up to 256, unless given.
+        batch_size: images of a batch; as many as stay on chip, up to 256, unless given. More than
+            stay on chip, or than a DMA transfer moves, are split into equal device batches.
+        buffers: batches that are prepared or run at a time, 1 to 16.
+        retry: a batch of a stream that failed is run once more; its result says so.
+        verify: how much of each batch is compared with the exact engine.
 
     Attributes:
         board, overlay, model: as given.
         program: the compiled model, with all that is predicted of it.
-        batch_size: images of a batch.
+        batch_size: the most images of one device batch.
 
     Raises:
         MismatchError: model and overlay do not fit.
-        CompileError: the overlay cannot run the model, or not that batch.
+        CompileError: the overlay cannot run the model, or no such batch.
+        ValueError: there is no such number of buffers.
     """
 
     def __init__(
@@ -56,20 +66,27 @@ class Session:
         model: QuantizedModel,
         *,
         batch_size: int | None = None,
+        buffers: int = 2,
+        retry: bool = False,
+        verify: Verify = "sample",
     ) -> None:
+        if not 1 <= buffers <= MAX_BUFFERS:
+            raise ValueError(f"{buffers} buffers; 1 to {MAX_BUFFERS} can be had")
         self.program = compile_model(model, overlay)
         largest = self.program.max_batch
-        self.batch_size = min(largest, DEFAULT_BATCH) if batch_size is None else batch_size
-        if not 1 <= self.batch_size <= largest:
-            raise CompileError(
-                f"a batch of {self.batch_size} images of model {model.name!r}: "
-                f"{overlay.manifest.name} holds 1 to {largest} on chip"
-            )
+        if batch_size is not None and batch_size < 1:
+            raise CompileError(f"a batch of {batch_size} images of model {model.name!r}: 1 or more")
+        self._sizes = device_batches(batch_size or min(largest, DEFAULT_BATCH), largest)
+        self.batch_size = self._sizes[0]
         self.board, self.overlay, self.model = board, overlay, model
+        self._buffers, self._retry, self._verify = buffers, retry, verify
+        self._golden: GoldenCheck | None = None
         self._driver: Driver | None = None
 
     def __enter__(self) -> Session:
-        driver = Driver(self.board, self.program, self.batch_size)
+        if self._golden is None:
+            self._golden = GoldenCheck(self.model, self._verify)
+        driver = Driver(self.board, self.program, self.batch_size, self._buffers)
         driver.open()
         self._driver = driver
         return self
@@ -84,21 +101,26 @@ class Session:
         if driver is not None:
             driver.close()
 
-    def stream(self, images: Images) -> Iterator[BatchResult]:
+    def stream(self, images: ImageSource) -> Iterator[BatchResult]:
         """Run any number of images in batches, and give the results in order.
 
-        While one batch runs the next is converted and laid into the other buffer.
+        While one batch runs the next ones are converted and laid into the other buffers.
 
         Args:
-            images: (N, C, H, W), uint8 pixels or float32 normalized.
+            images: (N, C, H, W), uint8 pixels or float32 normalized; or any iterable, of unknown
+                length, of images (C, H, W) and blocks of images (n, C, H, W).
 
         Raises:
             MismatchError: the images are not the model's.
             DeviceError: the session is closed, or the device fails; it is reset and the session
                 can be used again.
+            VerificationError: outputs are not the exact engine's.
         """
-        self._check(images)
-        return self._results(self._open().run(self._blocks(images)))
+        if isinstance(images, np.ndarray):
+            check_images(images, self.model.input_shape)
+        blocks = rebatch(images, self.model.input_shape, self._sizes)
+        codes = (self._codes(block) for block in blocks)
+        return self._results(self._open().run(codes, retry=self._retry))
 
     def repeat(self, images: Images, n_passes: int) -> BatchResult:
         """Run one batch `n_passes` times on the device, its images held on chip.
@@ -109,9 +131,17 @@ class Session:
 
         Raises:
             MismatchError: the images are not the model's, or too many.
-            DeviceError: as `stream`.
+            DeviceError: as `stream`; nothing is ever run a second time here.
+            VerificationError: outputs of the last pass are not the exact engine's.
         """
-        self._check(images)
+        return self.verified(images, self.repeat_unverified(images, n_passes))
+
+    def repeat_unverified(self, images: Images, n_passes: int) -> BatchResult:
+        """As `repeat`, and the host computes nothing: what it does would be seen on a power rail.
+
+        The result is to be given to `verified` before it is used.
+        """
+        check_images(images, self.model.input_shape)
         if not 1 <= len(images) <= self.batch_size:
             raise MismatchError(
                 "images",
@@ -122,6 +152,14 @@ class Session:
         if not 1 <= n_passes < 1 << 32:
             raise MismatchError("images", "passes", found=str(n_passes), expected="1 to 2**32 - 1")
         return self._result(self._open().repeat(self._codes(images), n_passes), 0)
+
+    def verified(self, images: Images, result: BatchResult) -> BatchResult:
+        """A result of `repeat_unverified`, checked.
+
+        Raises:
+            VerificationError: they are not the exact engine's.
+        """
+        return self._verified(self._codes(images), result)
 
     def layer_counters(self) -> tuple[LayerCounters, ...]:
         """What each layer did in the last batch, by the device's own counters.
@@ -136,29 +174,18 @@ class Session:
             raise DeviceError("the session is not open: use it in a `with` statement")
         return self._driver
 
-    def _check(self, images: Images) -> None:
-        shape = self.model.input_shape
-        if images.ndim != 4 or images.shape[1:] != shape:
-            raise MismatchError(
-                "images",
-                "shape",
-                found=str(images.shape),
-                expected=f"(N, {shape[0]}, {shape[1]}, {shape[2]}) of model {self.model.name!r}",
-            )
-        if images.dtype not in (np.uint8, np.float32):
-            raise MismatchError(
-                "images", "dtype", found=str(images.dtype), expected="uint8 or float32"
-            )
-
-    def _results(self, batches: Iterator[DeviceBatch]) -> Iterator[BatchResult]:
+    def _results(self, batches: Generator[DeviceBatch, None, None]) -> Iterator[BatchResult]:
         first = 0
-        for batch in batches:
-            yield self._result(batch, first)
-            first += len(batch.outputs)
+        with closing(batches):
+            for batch in batches:
+                yield self._verified(batch.codes, self._result(batch, first))
+                first += len(batch.outputs)
 
-    def _blocks(self, images: Images) -> Iterator[Codes]:
-        for start in range(0, len(images), self.batch_size):
-            yield self._codes(images[start : start + self.batch_size])
+    def _verified(self, codes: Codes, result: BatchResult) -> BatchResult:
+        driver, golden = self._open(), self._golden
+        assert golden is not None
+        n = golden.check(codes, result.outputs, result.first_index, self.overlay, driver.run_other)
+        return replace(result, n_verified=n)
 
     def _codes(self, images: Images) -> Codes:
         return input_codes(images, self.model.normalization, self.model.input_format)
@@ -177,6 +204,12 @@ class Session:
             ),
             Window(batch.start_ns, batch.end_ns),
             self.board.provenance,
+            batch.latency_ns,
+            batch.stall_in_cycles,
+            batch.stall_out_cycles,
+            batch.bytes_in,
+            batch.bytes_out,
+            batch.retried,
         )
 
 

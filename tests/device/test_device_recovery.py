@@ -99,7 +99,7 @@ def test_a_forgotten_flush_gives_wrong_outputs(models, monkeypatch):
     model, images = models.everything()
     board = EmulatedBoard()
 
-    with Session(board, OVERLAY, model) as session:
+    with Session(board, OVERLAY, model, verify="none") as session:
         monkeypatch.setattr(EmulatedBuffer, "flush", lambda self: None)
         outputs = run_all(session, images)
 
@@ -110,7 +110,7 @@ def test_a_forgotten_invalidate_gives_wrong_outputs(models, monkeypatch):
     model, images = models.everything()
     board = EmulatedBoard()
 
-    with Session(board, OVERLAY, model) as session:
+    with Session(board, OVERLAY, model, verify="none") as session:
         monkeypatch.setattr(EmulatedBuffer, "invalidate", lambda self: None)
         outputs = run_all(session, images)
 

@@ -33,11 +33,11 @@ def test_the_batch_is_as_large_as_the_chip_holds_up_to_the_default(models):
     assert tight_session.batch_size == (8192 - plan.peak_bytes) // 192 == plan.max_images
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 10**6])
-def test_a_batch_that_does_not_stay_on_chip_is_refused(models, batch_size):
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_images_is_refused(models, batch_size):
     model, _ = models.everything()
 
-    with pytest.raises(CompileError, match=rf"a batch of {batch_size} images .* holds 1 to \d+"):
+    with pytest.raises(CompileError, match=rf"a batch of {batch_size} images .*: 1 or more"):
         Session(EmulatedBoard(), OVERLAY, model, batch_size=batch_size)
 
 

@@ -15,6 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--board", action="store_true", help="also run the tests that need a ZCU104")
+    parser.addoption(
+        "--device",
+        action="append",
+        help="run the device contract on this device instead; may be given several times",
+    )
+
+
+DEVICES = ("functional:", "reference:", "rtl:", pytest.param("pynq:", marks=pytest.mark.board))
+"""Where the device contract runs; `pynq:emulated` by the option, in an environment with PYNQ."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `device_word` runs on every device."""
+    if "device_word" in metafunc.fixturenames:
+        metafunc.parametrize("device_word", metafunc.config.getoption("--device") or DEVICES)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,6 +10,7 @@ import click
 from bacmac.cli.choices import FILE, folders_option
 from bacmac.cli.estimate import estimate, roofline
 from bacmac.cli.output import json_option, note, print_json, print_table
+from bacmac.cli.overlay_build import build, collect
 from bacmac.host.files import write_bytes
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.hwh import make_hwh
@@ -23,6 +24,8 @@ def overlay() -> None:
 
 overlay.add_command(estimate)
 overlay.add_command(roofline)
+overlay.add_command(build)
+overlay.add_command(collect)
 
 
 @overlay.command("list")

@@ -7,19 +7,12 @@ the clock as set) the driver checks when it loads the overlay.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from bacmac.host.errors import OverlayError
 from bacmac.host.manifest.overlay import Overlay
-from bacmac.host.manifest.registers import Register
-from bacmac.overlays.bitfile import read_bit_header
-from bacmac.overlays.hwh import DMA_SIZE_BYTES, HandOff, hand_off
-from bacmac.overlays.hwh_reader import MAX_BYTES, read_hwh
-
-CLOCK_TOLERANCE = 1e-3
-"""Relative; a 1.5 GHz PLL on a 33.333 MHz crystal runs at 1.499985 GHz, 1e-5 below."""
+from bacmac.overlays.check_bundle import check_bundle
+from bacmac.overlays.check_hand_off import same_clock
+from bacmac.overlays.findings import Finding
+from bacmac.overlays.hwh import DMA_SIZE_BYTES, hand_off
 
 NEEDED_FIELDS = {
     "CTRL": ("START", "SOFT_RESET", "CLEAR_COUNTERS"),
@@ -48,36 +41,22 @@ PART_RESOURCES = {
     "xczu7ev": {"LUT": 230_400, "FF": 460_800, "DSP": 1728, "BRAM36": 312, "URAM": 96},
 }
 
-Level = Literal["ok", "note", "warning", "error"]
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at.
-
-    Attributes:
-        level: "ok"; "note", worth knowing; "warning", works but not as it should; "error", do not
-            use it.
-        subject: what was looked at, a word or two.
-        text: what was found.
-    """
-
-    level: Level
-    subject: str
-    text: str
-
-
-def check_overlay(overlay: Overlay) -> tuple[Finding, ...]:
-    """Check an overlay's texts, and its .bit and .hwh where they lie in its folder.
+def check_overlay(overlay: Overlay, *, accept_timing: bool = False) -> tuple[Finding, ...]:
+    """Check an overlay's texts, and what a build left beside its manifest.
 
     Reads files and never raises for what is in them: everything found is a finding.
+
+    Args:
+        overlay: as it was loaded.
+        accept_timing: timing that was not shown to be met is a warning, not an error.
     """
     return (
         *_check_registers(overlay),
         *_check_addresses(overlay),
         *_check_clock(overlay),
         *_check_part(overlay),
-        *_check_files(overlay),
+        *check_bundle(overlay, accept_timing=accept_timing),
     )
 
 
@@ -119,7 +98,7 @@ def _check_addresses(overlay: Overlay) -> Iterator[Finding]:
 
 def _check_clock(overlay: Overlay) -> Iterator[Finding]:
     wanted, reached = overlay.manifest.clock_hz, hand_off(overlay).clock_hz
-    if _same_clock(wanted, reached):
+    if same_clock(wanted, reached):
         yield Finding("ok", "clock", f"{wanted / 1e6:g} MHz")
     else:
         yield Finding(
@@ -153,130 +132,3 @@ def _check_part(overlay: Overlay) -> Iterator[Finding]:
         yield Finding("ok", "resources", f"{shown} ({manifest.resources_source})")
     else:
         yield Finding("note", "resources", f"{shown} ({manifest.resources_source})")
-
-
-def _check_files(overlay: Overlay) -> Iterator[Finding]:
-    folder, files = overlay.folder, overlay.manifest.files
-    bit, hwh = folder / files.bitstream, folder / files.hwh
-    there = {path.name: path.is_file() for path in (bit, hwh)}
-    if not any(there.values()):
-        yield Finding(
-            "note",
-            "bitstream",
-            "no bitstream: this overlay runs emulated only; "
-            "a bitstream is built by Vivado from hw_src (see hw_src/README.md)",
-        )
-        return
-    if not all(there.values()):
-        (have,) = (name for name, exists in there.items() if exists)
-        (lack,) = (name for name, exists in there.items() if not exists)
-        yield Finding("error", "files", f"{have} without {lack}: PYNQ needs both, of one build")
-    if there[bit.name]:
-        yield from _check_bit(overlay, bit)
-    if there[hwh.name]:
-        yield from _check_hwh(overlay, hwh)
-
-
-def _check_bit(overlay: Overlay, path: Path) -> Iterator[Finding]:
-    try:
-        header = read_bit_header(path)
-    except OverlayError as error:
-        yield Finding("error", "bitstream", str(error))
-        return
-    if header.part.lower() != overlay.manifest.part:
-        yield Finding(
-            "error",
-            "bitstream",
-            f"{path.name} is for {header.part}, the manifest says {overlay.manifest.part}",
-        )
-    else:
-        yield Finding(
-            "ok", "bitstream", f"{path.name}: {header.design}, {header.part}, built {header.built}"
-        )
-
-
-def _check_hwh(overlay: Overlay, path: Path) -> Iterator[Finding]:
-    try:
-        with path.open("rb") as handle:
-            found = read_hwh(handle.read(MAX_BYTES + 1), str(path))
-    except OSError as error:
-        yield Finding("error", "hand-off", f"{path}: {error.strerror}")
-        return
-    except OverlayError as error:
-        yield Finding("error", "hand-off", str(error))
-        return
-    wanted = hand_off(overlay)
-    problems = [*_differing(overlay, found, wanted), *_differing_registers(found, wanted)]
-    for problem in problems:
-        yield Finding("error", "hand-off", f"{path.name}: {problem}")
-    if not found.registers:
-        yield Finding(
-            "warning", "hand-off", f"{path.name} declares no registers: offsets cannot be compared"
-        )
-    if found.dma.address_bits < wanted.dma.address_bits:
-        yield Finding(
-            "warning",
-            "hand-off",
-            f"{path.name}: the DMA has {found.dma.address_bits} address bits, expected "
-            f"{wanted.dma.address_bits}: a buffer above its reach fails",
-        )
-    if not problems:
-        yield Finding("ok", "hand-off", f"{path.name} agrees with manifest and register map")
-
-
-def _differing(overlay: Overlay, found: HandOff, wanted: HandOff) -> Iterator[str]:
-    """What differs outside the registers, each as one phrase."""
-    for what, is_value, want in (
-        ("part", found.part, wanted.part),
-        ("accelerator address", hex(found.accelerator_base), hex(wanted.accelerator_base)),
-        ("DMA address", hex(found.dma_base), hex(wanted.dma_base)),
-        ("DMA memory-to-stream channel", found.dma.sends, True),
-        ("DMA stream-to-memory channel", found.dma.receives, True),
-        ("DMA scatter-gather", found.dma.scatter_gather, False),
-        ("bytes of a sent beat", found.dma.send_bytes, wanted.dma.send_bytes),
-        ("bytes of a received beat", found.dma.receive_bytes, wanted.dma.receive_bytes),
-    ):
-        if is_value != want:
-            yield f"{what}: found {is_value}; expected {want}"
-    if found.accelerator_bytes < wanted.accelerator_bytes:
-        yield (
-            f"accelerator address range: found {found.accelerator_bytes:#x} bytes; "
-            f"expected at least {wanted.accelerator_bytes:#x}"
-        )
-    if found.dma.length_bits < wanted.dma.length_bits:
-        yield (
-            f"DMA length bits: found {found.dma.length_bits}; expected at least "
-            f"{wanted.dma.length_bits} for transfers of {overlay.manifest.max_transfer_bytes} bytes"
-        )
-    if not _same_clock(overlay.manifest.clock_hz, found.clock_hz):
-        yield (
-            f"clock: found {found.clock_hz / 1e6:g} MHz; "
-            f"expected {overlay.manifest.clock_hz / 1e6:g} MHz"
-        )
-
-
-def _differing_registers(found: HandOff, wanted: HandOff) -> Iterator[str]:
-    if not found.registers:
-        return
-    have = {register.name: register for register in found.registers}
-    for register in wanted.registers:
-        if register.name not in have:
-            yield f"register {register.name}: found none; expected one at {register.offset:#x}"
-        elif _layout(have[register.name]) != _layout(register):
-            yield (
-                f"register {register.name}: found {_layout(have[register.name])}; "
-                f"expected {_layout(register)}"
-            )
-
-
-def _layout(register: Register) -> str:
-    """What a driver depends on; descriptions and reset values may differ."""
-    fields = ", ".join(
-        f"{field.name}[{field.lsb}+:{field.width}]"
-        for field in sorted(register.fields, key=lambda field: field.lsb)
-    )
-    return f"{register.offset:#x} {register.access} {{{fields}}}"
-
-
-def _same_clock(a_hz: float, b_hz: float) -> bool:
-    return abs(a_hz - b_hz) <= CLOCK_TOLERANCE * a_hz

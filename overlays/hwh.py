@@ -16,7 +16,8 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from bacmac.host.manifest.overlay import Overlay
+from bacmac.host.device.rtl.parameters import PRODUCTS, rtl_parameters
+from bacmac.host.manifest.overlay import Manifest, Overlay
 from bacmac.host.manifest.registers import Register
 
 IOPLL_HZ = 1.5e9
@@ -27,6 +28,9 @@ DMA_SIZE_BYTES = 0x1000
 
 PS, DMA, ACCELERATOR = "zynq_ultra_ps_e", "axi_dma", "accelerator"
 """The three modules by the third word of their VLNV; a built design uses the same."""
+
+MADE_FOR, EMULATION = "MADEFOR", "emulation"
+"""Attribute and value of the root element by which a hand-off of no build is known as one."""
 
 PL0_CONTROL = "PSU__CRL_APB__PL0_REF_CTRL__"
 
@@ -56,7 +60,7 @@ class Dma:
 
 @dataclass(frozen=True)
 class HandOff:
-    """What a .hwh says of the things that the driver relies on.
+    """What the .hwh of an overlay has to say of the things that the driver relies on.
 
     Attributes:
         part: device, package and speed grade, as "xczu7ev-ffvc1156-2".
@@ -64,7 +68,9 @@ class HandOff:
         accelerator_base, accelerator_bytes: its address range.
         dma_base: the DMA's address.
         dma: how the DMA is configured.
-        registers: of the accelerator; empty where the design declares none.
+        vlnv: of the accelerator: vendor, library, name, version.
+        parameters: of the accelerator's RTL, by name; the build id is among them.
+        registers: of the accelerator.
     """
 
     part: str
@@ -73,6 +79,8 @@ class HandOff:
     accelerator_bytes: int
     dma_base: int
     dma: Dma
+    vlnv: str
+    parameters: dict[str, int]
     registers: tuple[Register, ...]
 
 
@@ -110,15 +118,31 @@ def hand_off(overlay: Overlay) -> HandOff:
             send_bytes=manifest.beat_bytes,
             receive_bytes=manifest.beat_bytes,
         ),
+        vlnv=f"bacmac:ip:{ACCELERATOR}:{manifest.abi}.0",
+        parameters=_rtl_parameters(manifest),
         registers=overlay.registers.registers,
     )
 
 
+def _rtl_parameters(manifest: Manifest) -> dict[str, int]:
+    """Those of our RTL; of an overlay of one's own with other products, the build id alone."""
+    if (manifest.product, manifest.scheme) in PRODUCTS:
+        return rtl_parameters(manifest)
+    return {"BUILD_ID": manifest.build_id}
+
+
 def make_hwh(overlay: Overlay) -> bytes:
-    """The smallest hand-off of this overlay that PYNQ reads: XML in UTF-8, the same every time."""
+    """The smallest hand-off of this overlay that PYNQ reads: XML in UTF-8, the same every time.
+
+    Its root says that it is made for emulation: beside a bitstream it would describe another
+    build. Names of instances and interfaces are those of the built design (hw_src/vivado).
+    """
     said = hand_off(overlay)
     device, package, speed = said.part.split("-")
-    root = Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="", VIVADOVERSION="")
+    root = Element(
+        "EDKSYSTEM",
+        {"EDWVERSION": "1.2", MADE_FOR: EMULATION, "TIMESTAMP": "", "VIVADOVERSION": ""},
+    )
     _add(
         root,
         "SYSTEMINFO",
@@ -131,12 +155,12 @@ def make_hwh(overlay: Overlay) -> bytes:
     _add(root, "EXTERNALPORTS")
     modules = _add(root, "MODULES")
 
-    ps = _add_module(modules, "ps_0", f"xilinx.com:ip:{PS}:3.5", "M_AXI_HPM0_FPD", "MASTER")
+    ps = _add_module(modules, "ps", f"xilinx.com:ip:{PS}:3.5", "M_AXI_HPM0_FPD", "MASTER")
     _add_parameters(ps, _clock_parameters(overlay.manifest.clock_hz))
     ranges = _add(ps, "MEMORYMAP")
     for instance, bus, base, size in (
-        ("accelerator_0", "S_AXI", said.accelerator_base, said.accelerator_bytes),
-        ("axi_dma_0", "S_AXI_LITE", said.dma_base, DMA_SIZE_BYTES),
+        ("accelerator", "s_axi", said.accelerator_base, said.accelerator_bytes),
+        ("axi_dma", "S_AXI_LITE", said.dma_base, DMA_SIZE_BYTES),
     ):
         _add(
             ranges,
@@ -150,12 +174,11 @@ def make_hwh(overlay: Overlay) -> bytes:
             SLAVEBUSINTERFACE=bus,
         )
 
-    vlnv = f"bacmac:ip:{ACCELERATOR}:{overlay.manifest.abi}.0"
-    accelerator = _add_module(modules, "accelerator_0", vlnv, "S_AXI", "SLAVE")
-    _add_parameters(accelerator, {})
+    accelerator = _add_module(modules, "accelerator", said.vlnv, "s_axi", "SLAVE")
+    _add_parameters(accelerator, {name: str(value) for name, value in said.parameters.items()})
     _add_registers(accelerator, said.registers)
 
-    dma = _add_module(modules, "axi_dma_0", f"xilinx.com:ip:{DMA}:7.1", "S_AXI_LITE", "SLAVE")
+    dma = _add_module(modules, "axi_dma", f"xilinx.com:ip:{DMA}:7.1", "S_AXI_LITE", "SLAVE")
     _add_parameters(dma, _dma_parameters(said.dma))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True)) + b"\n"

@@ -1,21 +1,28 @@
-"""Read a hardware hand-off (.hwh), Vivado's or ours, as far as the driver depends on it.
+"""Read a hardware hand-off (.hwh), Vivado's of any release or ours, into plain values.
+
+A hand-off may be of any design, so nothing in it is demanded here but that it is one: what is
+missing stays empty, and a number that is none is told in `Design.problems`. Whether the design is
+the overlay's is for `overlays.check_hand_off` to say.
 
 The file may come from anywhere: a document type declaration is refused (so no entity is ever
 expanded), nesting and size are bounded, and only `OverlayError` leaves this module.
 
-Sources: the elements that pynqmetadata 0.2.0 reads; the parameters of AXI DMA in PG021.
+Sources: the elements that pynqmetadata 0.2.0 reads (`frontends/hwh_frontend.py`), and hand-offs
+of Vivado 2018.2 to 2024.2 for Zynq-7000, Zynq UltraScale+ and Versal.
 """
 
 from __future__ import annotations
 
-from typing import cast, get_args
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from bacmac.host.errors import OverlayError
-from bacmac.host.manifest.registers import Access, Field, Register
-from bacmac.overlays.hwh import ACCELERATOR, DMA, PL0_CONTROL, PS, Dma, HandOff
+from bacmac.overlays.hwh import EMULATION, MADE_FOR
 
 MAX_BYTES = 64 << 20
 """A hand-off of a large design has a few megabytes."""
@@ -23,179 +30,272 @@ MAX_BYTES = 64 << 20
 MAX_DEPTH = 64
 
 
-def read_hwh(data: bytes, name: str = "hand-off") -> HandOff:
-    """Read what `HandOff` holds; a document type declaration is refused, so no entity expands.
+@dataclass(frozen=True)
+class SaidRegister:
+    """A register as a hand-off declares it; words that are no number are None.
+
+    Attributes:
+        fields: name, lowest bit and width of each.
+    """
+
+    name: str
+    offset: int | None
+    access: str
+    fields: tuple[tuple[str, int | None, int | None], ...]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One block of the design.
+
+    Attributes:
+        instance: its name in the address map, hierarchy joined by "_".
+        vlnv: vendor, library, name and version, joined by ":".
+        parameters: by lower-case name; some releases write the same ones in capitals too.
+        clocks: for each clock input, the blocks and ports that it is joined to.
+        buses: for each bus interface, the net it lies on.
+        registers: that it declares; a module reference declares none.
+    """
+
+    instance: str
+    vlnv: str
+    parameters: Mapping[str, str]
+    clocks: Mapping[str, tuple[tuple[str, str], ...]]
+    buses: Mapping[str, str]
+    registers: tuple[SaidRegister, ...]
+
+    @property
+    def kind(self) -> str:
+        """Third word of the VLNV, as "axi_dma"; empty where there is none."""
+        words = self.vlnv.split(":")
+        return words[2] if len(words) == 4 else ""
+
+
+@dataclass(frozen=True)
+class MemoryRange:
+    """What a master sees of a slave: base .. high, both inclusive byte addresses."""
+
+    master: str
+    master_bus: str
+    slave: str
+    block: str
+    base: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a hand-off says.
+
+    Attributes:
+        name: of the block design.
+        part: device, package and speed grade, as "xczu7ev-ffvc1156-2"; words not there left out.
+        release: of Vivado; empty in one made for emulation.
+        is_for_emulation: made from our tables, of no build.
+        modules, ranges: in the file's order.
+        problems: numbers that are none, each a phrase.
+    """
+
+    name: str
+    part: str
+    release: str
+    is_for_emulation: bool
+    modules: tuple[Module, ...]
+    ranges: tuple[MemoryRange, ...]
+    problems: tuple[str, ...]
+
+    def of_kind(self, *kinds: str) -> tuple[Module, ...]:
+        """Modules whose VLNV has one of these names."""
+        return tuple(module for module in self.modules if module.kind in kinds)
+
+
+def load_hwh(path: Path) -> Design:
+    """Read a hand-off from a file; `read_hwh` says the rest.
+
+    Raises:
+        OverlayError: it cannot be read, or is no hand-off.
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise OverlayError(
+            path, "file", found=error.strerror or str(error), expected="a readable file"
+        ) from error
+    return read_hwh(data, str(path))
+
+
+def read_hwh(data: bytes, name: str = "hand-off") -> Design:
+    """Read a hand-off.
 
     Args:
-        data: the whole file.
+        data: the whole file; a byte-order mark, as Vivado writes one, may come first.
         name: the file, for errors.
 
     Raises:
-        OverlayError: it is not XML, or lacks one of these, or says it in another form.
+        OverlayError: it is not XML in UTF-8, has a document type declaration, or its root is
+            not a design with modules.
     """
-    reader = _Reader(name)
-    root = reader.parse(data)
-    modules: dict[str, Element] = {}
-    for module in root.iter("MODULE"):
-        kind = module.get("VLNV", "").split(":")
-        if len(kind) == 4 and kind[2] in (PS, DMA, ACCELERATOR):
-            if kind[2] in modules:
-                raise reader.wrong(f"MODULE {kind[2]}", "two", "one")
-            modules[kind[2]] = module
-    for kind_name in (PS, DMA, ACCELERATOR):
-        if kind_name not in modules:
-            raise reader.wrong(f"MODULE {kind_name}", "none in any VLNV", "one")
-    system = reader.child(root, "SYSTEMINFO")
-    part = (reader.get(system, key) for key in ("DEVICE", "PACKAGE", "SPEEDGRADE"))
-    ps, dma, accelerator = (modules[kind_name] for kind_name in (PS, DMA, ACCELERATOR))
-    base, size = reader.address_range(ps, reader.get(accelerator, "INSTANCE"))
-    return HandOff(
-        part="-".join(word.strip("-") for word in part),
-        clock_hz=reader.clock_hz(ps),
-        accelerator_base=base,
-        accelerator_bytes=size,
-        dma_base=reader.address_range(ps, reader.get(dma, "INSTANCE"))[0],
-        dma=reader.dma(dma),
-        registers=tuple(reader.register(r) for r in accelerator.iter("REGISTER")),
+    root = _parse(data, name)
+    if root.tag != "EDKSYSTEM" or root.find("MODULES") is None:
+        raise OverlayError(
+            name,
+            "root element",
+            found=f"<{root.tag[:40]}>" + (" without MODULES" if root.tag == "EDKSYSTEM" else ""),
+            expected="<EDKSYSTEM> with MODULES, as Vivado writes a hardware hand-off",
+        )
+    system = root.find("SYSTEMINFO")
+    said = {} if system is None else system.attrib
+    words = (said.get(key, "").strip("-") for key in ("DEVICE", "PACKAGE", "SPEEDGRADE"))
+    problems: list[str] = []
+    elements = list(root.iter("MODULE"))
+    return Design(
+        name=said.get("NAME", ""),
+        part="-".join(word for word in words if word),
+        release=root.get("VIVADOVERSION", ""),
+        is_for_emulation=root.get(MADE_FOR) == EMULATION,
+        modules=tuple(_module(element, problems) for element in elements),
+        ranges=tuple(found for element in elements for found in _ranges(element, problems)),
+        problems=tuple(problems),
     )
 
 
-class _Reader:
-    """Reads elements of one file and names it in every error."""
+def _parse(data: bytes, name: str) -> Element:
+    def wrong(found: str, expected: str) -> OverlayError:
+        return OverlayError(name, "text", found=found[:80], expected=expected)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    if len(data) > MAX_BYTES:
+        raise wrong(f"more than {MAX_BYTES} bytes", "a hardware hand-off")
+    builder = ElementTree.TreeBuilder()
+    depth = 0
 
-    def wrong(self, field: str, found: str, expected: str) -> OverlayError:
-        return OverlayError(self._name, field, found=found[:80], expected=expected)
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise wrong("elements nested without end", f"{MAX_DEPTH} levels")
+        builder.start(tag, attributes)
 
-    def parse(self, data: bytes) -> Element:
-        if len(data) > MAX_BYTES:
-            raise self.wrong("file", f"{len(data)} bytes", f"at most {MAX_BYTES}")
-        builder = ElementTree.TreeBuilder()
-        depth = 0
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
 
-        def start(tag: str, attributes: dict[str, str]) -> None:
-            nonlocal depth
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise self.wrong("text", "elements nested without end", f"{MAX_DEPTH} levels")
-            builder.start(tag, attributes)
+    def doctype(*_: object) -> None:
+        raise wrong("a document type declaration", "plain XML without one")
 
-        def end(tag: str) -> None:
-            nonlocal depth
-            depth -= 1
-            builder.end(tag)
+    # the encoding is fixed, so a declared one cannot choose a codec
+    parser = expat.ParserCreate("UTF-8")
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = doctype
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise wrong(str(error), "XML in UTF-8") from error
+    return builder.close()
 
-        def doctype(*_: object) -> None:
-            raise self.wrong("text", "a document type declaration", "plain XML without one")
 
-        # the encoding is fixed, so a declared one cannot choose a codec
-        parser = expat.ParserCreate("UTF-8")
-        parser.StartElementHandler = start
-        parser.EndElementHandler = end
-        parser.StartDoctypeDeclHandler = doctype
-        try:
-            parser.Parse(data, True)
-        except expat.ExpatError as error:
-            raise self.wrong("text", str(error), "XML in UTF-8") from error
-        return builder.close()
+def _module(element: Element, problems: list[str]) -> Module:
+    instance = element.get("INSTANCE", "")
+    return Module(
+        instance=instance,
+        vlnv=element.get("VLNV", ""),
+        parameters={
+            p.get("NAME", "").lower(): p.get("VALUE", "")
+            for p in element.findall("PARAMETERS/PARAMETER")
+        },
+        clocks={
+            port.get("NAME", ""): tuple(
+                (joined.get("INSTANCE", ""), joined.get("PORT", ""))
+                for joined in port.findall("CONNECTIONS/CONNECTION")
+            )
+            for port in element.findall("PORTS/PORT")
+            if port.get("SIGIS") == "clk" and port.get("DIR") == "I"
+        },
+        buses={
+            bus.get("NAME", ""): bus.get("BUSNAME", "")
+            for bus in element.findall("BUSINTERFACES/BUSINTERFACE")
+        },
+        registers=tuple(
+            _register(register, f"{instance}.{register.get('NAME', '')}", problems)
+            for register in element.findall("ADDRESSBLOCKS/ADDRESSBLOCK/REGISTERS/REGISTER")
+        ),
+    )
 
-    def child(self, element: Element, tag: str) -> Element:
-        found = element.find(tag)
-        if found is None:
-            raise self.wrong(f"{element.tag}/{tag}", "none", "one")
-        return found
 
-    def get(self, element: Element, key: str) -> str:
-        value = element.get(key)
-        if not value:
-            raise self.wrong(f"{element.tag} {key}", repr(value), "a text")
-        return value
-
-    def integer(self, field: str, text: str) -> int:
-        try:
-            value = int(text, 0)
-        except ValueError as error:
-            raise self.wrong(field, repr(text), "an integer") from error
-        if not 0 <= value < 1 << 64:
-            raise self.wrong(field, repr(text), "an integer in 0 .. 2**64 - 1")
-        return value
-
-    def parameters(self, module: Element) -> dict[str, str]:
-        return {p.get("NAME", ""): p.get("VALUE", "") for p in module.iter("PARAMETER")}
-
-    def clock_hz(self, ps: Element) -> float:
-        text = self.parameters(ps).get(f"{PL0_CONTROL}ACT_FREQMHZ", "")
-        try:
-            mhz = float(text)
-        except ValueError as error:
-            raise self.wrong(
-                f"{PL0_CONTROL}ACT_FREQMHZ", repr(text), "a frequency in MHz"
-            ) from error
-        if not 0 < mhz < 1e4:
-            raise self.wrong(f"{PL0_CONTROL}ACT_FREQMHZ", repr(text), "a frequency in MHz")
-        return mhz * 1e6
-
-    def address_range(self, ps: Element, instance: str) -> tuple[int, int]:
-        """Base and size in bytes; a slave's range that several masters see is told once."""
-        for found in ps.iter("MEMRANGE"):
-            if found.get("INSTANCE") == instance:
-                field = f"MEMRANGE {instance}"
-                base = self.integer(f"{field} BASEVALUE", self.get(found, "BASEVALUE"))
-                high = self.integer(f"{field} HIGHVALUE", self.get(found, "HIGHVALUE"))
-                if high < base:
-                    raise self.wrong(field, f"{base:#x} .. {high:#x}", "a range")
-                return base, high - base + 1
-        raise self.wrong(f"MEMRANGE {instance}", "none", "its address")
-
-    def dma(self, module: Element) -> Dma:
-        # the upper case of some Vivado releases says the same; PG021 gives the defaults
-        given = {key.lower(): value for key, value in self.parameters(module).items()}
-
-        def value(key: str, default: int) -> int:
-            return self.integer(f"axi_dma {key}", given.get(key, str(default)))
-
-        return Dma(
-            sends=value("c_include_mm2s", 1) == 1,
-            receives=value("c_include_s2mm", 1) == 1,
-            scatter_gather=value("c_include_sg", 1) == 1,
-            length_bits=value("c_sg_length_width", 14),
-            address_bits=value("c_addr_width", 32),
-            send_bytes=value("c_m_axis_mm2s_tdata_width", 32) // 8,
-            receive_bytes=value("c_s_axis_s2mm_tdata_width", 32) // 8,
+def _ranges(module: Element, problems: list[str]) -> Iterator[MemoryRange]:
+    master = module.get("INSTANCE", "")
+    for element in module.findall("MEMORYMAP/MEMRANGE"):
+        slave = element.get("INSTANCE", "")
+        base, high = (
+            _number(element.get(key, ""), f"MEMRANGE {slave} {key}", problems)
+            for key in ("BASEVALUE", "HIGHVALUE")
+        )
+        if base is None or high is None:
+            continue
+        if high < base:
+            problems.append(f"MEMRANGE {slave}: {base:#x} .. {high:#x} is no range")
+            continue
+        yield MemoryRange(
+            master=master,
+            master_bus=element.get("MASTERBUSINTERFACE", ""),
+            slave=slave,
+            block=element.get("ADDRESSBLOCK", ""),
+            base=base,
+            high=high,
         )
 
-    def register(self, element: Element) -> Register:
-        name = self.get(element, "NAME")
-        says = self._properties(element)
-        return Register(
-            name=name,
-            offset=self._number(name, says, "ADDRESS_OFFSET"),
-            access=self._access(name, says),
-            reset=self.integer(f"{name} RESET_VALUE", says.get("RESET_VALUE", "0")),
-            description=says.get("DESCRIPTION", ""),
-            fields=tuple(self._field(name, field) for field in element.iter("FIELD")),
-        )
 
-    def _field(self, register: str, element: Element) -> Field:
-        name = self.get(element, "NAME")
-        says = self._properties(element)
-        return Field(
-            name=name,
-            lsb=self._number(f"{register}.{name}", says, "BIT_OFFSET"),
-            width=self._number(f"{register}.{name}", says, "BIT_WIDTH"),
-            description=says.get("DESCRIPTION", ""),
-        )
+def _register(element: Element, what: str, problems: list[str]) -> SaidRegister:
+    says = _properties(element)
+    return SaidRegister(
+        name=element.get("NAME", ""),
+        offset=_number(says.get("ADDRESS_OFFSET", ""), f"{what} ADDRESS_OFFSET", problems),
+        access=says.get("ACCESS", ""),
+        fields=tuple(
+            _field(field, f"{what}.{field.get('NAME', '')}", problems)
+            for field in element.findall("FIELDS/FIELD")
+        ),
+    )
 
-    def _properties(self, element: Element) -> dict[str, str]:
-        return {p.get("NAME", ""): p.get("VALUE", "") for p in element.findall("PROPERTY")}
 
-    def _number(self, what: str, says: dict[str, str], key: str) -> int:
-        return self.integer(f"{what} {key}", says.get(key, ""))
+def _field(element: Element, what: str, problems: list[str]) -> tuple[str, int | None, int | None]:
+    says = _properties(element)
+    lsb, width = (
+        _number(says.get(key, ""), f"{what} {key}", problems) for key in ("BIT_OFFSET", "BIT_WIDTH")
+    )
+    return element.get("NAME", ""), lsb, width
 
-    def _access(self, name: str, says: dict[str, str]) -> Access:
-        access = says.get("ACCESS", "")
-        if access not in get_args(Access):
-            raise self.wrong(f"{name} ACCESS", repr(access), " or ".join(get_args(Access)))
-        return cast(Access, access)
+
+def _properties(element: Element) -> dict[str, str]:
+    return {p.get("NAME", ""): p.get("VALUE", "") for p in element.findall("PROPERTY")}
+
+
+def _number(text: str, what: str, problems: list[str]) -> int | None:
+    value = parse_integer(text)
+    if value is None:
+        problems.append(f"{what}: {text[:40]!r} is no number")
+    return value
+
+
+def parse_integer(text: str) -> int | None:
+    """A number below 2**64 as hand-offs write them; None for any other word.
+
+    Vectors are written in hexadecimal, or bit by bit; more digits of 0 and 1 than any decimal
+    number below 2**64 has are bits.
+
+    >>> parse_integer("0xA0000000"), parse_integer("32'hBAC40001"), parse_integer("auto")
+    (2684354560, 3133407233, None)
+    >>> parse_integer("10111010110001000000000000000001") == 0xBAC40001
+    True
+    """
+    word = text.strip().strip('"').lower()
+    prefix = next((prefix for prefix in ("0x", "32'h", "0b") if word.startswith(prefix)), "")
+    digits = word[len(prefix) :]
+    is_bits = prefix == "0b" or (not prefix and re.fullmatch(r"[01]{21,64}", digits))
+    try:
+        value = int(digits, 2 if is_bits else 16 if prefix else 10)
+    except ValueError:
+        return None
+    return value if 0 <= value < 1 << 64 else None

@@ -50,7 +50,7 @@ def timing_problems(timing: TimingSummary, clock_hz: float) -> tuple[str, ...]:
     # a period is printed to a picosecond, and comes from a 33.333 MHz crystal: 1e-3 covers both
     if period_ns is not None and period_ns > 1e9 / clock_hz * (1 + 1e-3):
         problems.append(
-            f"timing analysed for {1e3 / period_ns:.4g} MHz, run at {clock_hz / 1e6:g} MHz ({source})"
+            f"timing analysed for {1e3 / period_ns:.4g} MHz, run at {clock_hz / 1e6:g} ({source})"
         )
     if timing.unclocked:
         problems.append(

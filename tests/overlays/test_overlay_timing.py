@@ -69,7 +69,7 @@ def test_timing_that_was_met_leaves_no_mark(tmp_path: Path) -> None:
         ({"wns": "NA"}, "timing not known: no path is constrained (Vivado timing summary)"),
         (
             {"period": "10.000"},
-            "timing analysed for 100 MHz, run at 187.5 MHz (Vivado timing summary)",
+            "timing analysed for 100 MHz, run at 187.5 (Vivado timing summary)",
         ),
         (
             {"unclocked": 12},

@@ -1,0 +1,354 @@
+"""Is the design of a hand-off (.hwh) this overlay's: what it says against what it has to say.
+
+Any design gives findings: several DMAs, none, another family's processing system, no accelerator.
+Of several candidates the one at the manifest's address is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from bacmac.host.manifest.overlay import Overlay
+from bacmac.host.manifest.registers import Register
+from bacmac.overlays.findings import Finding, Level
+from bacmac.overlays.hwh import (
+    ACCELERATOR,
+    DMA,
+    DMA_SIZE_BYTES,
+    IOPLL_HZ,
+    PL0_CONTROL,
+    PS,
+    HandOff,
+    hand_off,
+)
+from bacmac.overlays.hwh_reader import Design, MemoryRange, Module, SaidRegister, parse_integer
+
+CLOCK_TOLERANCE = 1e-3
+"""Relative; a 1.5 GHz PLL on a 33.333 MHz crystal runs at 1.499985 GHz, 1e-5 below."""
+
+RTL_TOP = "bacmac"
+"""Kind of the accelerator where the design refers to the module instead of the packaged IP."""
+
+LOW_DDR_BYTES = 1 << 31
+"""DDR below 2 GiB: all of a ZCU104's (UG1085, system address map; UG1267)."""
+
+_DMA_CHANNELS = (("M_AXI_MM2S", "memory-to-stream"), ("M_AXI_S2MM", "stream-to-memory"))
+_MOST_PROBLEMS = 8
+
+
+def check_design(overlay: Overlay, design: Design) -> tuple[Finding, ...]:
+    """Every difference between a design and what the overlay's has to be; empty if none."""
+    wanted = hand_off(overlay)
+    found = [*_part(design, wanted), *_numbers(design)]
+    systems = design.of_kind(PS)
+    ps = systems[0] if systems else None
+    if ps is None:
+        found.append(_error("processor", f"no {PS} in the design; {_kinds(design)}"))
+    else:
+        found += _pl_clock(overlay, ps)
+    accelerator = _meant(
+        design,
+        design.of_kind(ACCELERATOR, RTL_TOP),
+        ps,
+        wanted.accelerator_base,
+        "accelerator",
+        found,
+    )
+    dma = _meant(design, design.of_kind(DMA), ps, wanted.dma_base, "DMA", found)
+    if accelerator is not None:
+        found += _accelerator(accelerator, wanted)
+        found += _registers(accelerator, wanted)
+        at, size = wanted.accelerator_base, wanted.accelerator_bytes
+        found += _address(design, accelerator, ps, at, size, "accelerator")
+    if dma is not None:
+        found += _dma(overlay, dma, wanted)
+        found += _address(design, dma, ps, wanted.dma_base, DMA_SIZE_BYTES, "DMA")
+        found += _memory(design, dma, ps)
+    if accelerator is not None and dma is not None:
+        found += _streams(design, accelerator, dma)
+        for module, subject in ((accelerator, "accelerator"), (dma, "DMA")):
+            found += _clock_inputs(module, ps, subject)
+    return tuple(found)
+
+
+def same_clock(a_hz: float, b_hz: float) -> bool:
+    """Equal to CLOCK_TOLERANCE."""
+    return abs(a_hz - b_hz) <= CLOCK_TOLERANCE * a_hz
+
+
+def _part(design: Design, wanted: HandOff) -> Iterator[Finding]:
+    if design.part.lower() != wanted.part:
+        yield _differs("hand-off", "part", design.part[:40] or "none", wanted.part)
+
+
+def _numbers(design: Design) -> Iterator[Finding]:
+    for problem in design.problems[:_MOST_PROBLEMS]:
+        yield Finding("warning", "hand-off", problem)
+    more = len(design.problems) - _MOST_PROBLEMS
+    if more > 0:
+        yield Finding("warning", "hand-off", f"{more} more words that are no numbers")
+
+
+def _pl_clock(overlay: Overlay, ps: Module) -> Iterator[Finding]:
+    """`pl_clk0`: on, at the manifest's frequency, and with dividers that give it under PYNQ 3.
+
+    PYNQ 3 writes the dividers of the hand-off whatever the PLL is, PYNQ 4 computes them from the
+    frequency; neither touches the PLL, which the board's image has set.
+    """
+    wanted_hz = overlay.manifest.clock_hz
+
+    def said(key: str) -> str:
+        return ps.parameters.get(f"{PL0_CONTROL}{key}".lower(), "")[:40]
+
+    enabled = ps.parameters.get("psu__fpga_pl0_enable", "")[:40]
+    if enabled != "1":
+        yield _differs("clock", "PSU__FPGA_PL0_ENABLE", repr(enabled), "1: pl_clk0 is the clock")
+    found_hz = _megahertz(said("ACT_FREQMHZ"))
+    if found_hz is None:
+        yield _differs("clock", "ACT_FREQMHZ of pl_clk0", repr(said("ACT_FREQMHZ")), "MHz")
+    elif not same_clock(wanted_hz, found_hz):
+        yield _differs("clock", "pl_clk0", _mhz(found_hz), _mhz(wanted_hz))
+    if said("SRCSEL") not in ("IOPLL", ""):
+        yield Finding(
+            "warning",
+            "clock",
+            f"pl_clk0 is made from {said('SRCSEL')}; of PYNQ's image only IOPLL is known, "
+            f"{_mhz(IOPLL_HZ)}",
+        )
+        return
+    first, second = (parse_integer(said(f"DIVISOR{index}")) for index in (0, 1))
+    if first and second and not same_clock(wanted_hz, IOPLL_HZ / (first * second)):
+        gives = f"{first} x {second}, {_mhz(IOPLL_HZ / (first * second))} under PYNQ 3"
+        yield _differs("clock", "dividers of pl_clk0", gives, _mhz(wanted_hz))
+
+
+def _meant(
+    design: Design,
+    candidates: tuple[Module, ...],
+    ps: Module | None,
+    base: int,
+    subject: str,
+    found: list[Finding],
+) -> Module | None:
+    """The one module that is meant; where it is not the only one, `found` says what there was."""
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        found.append(_error(subject, f"no {subject} in the design; {_kinds(design)}"))
+        return None
+    bases = {m.instance: [r.base for r in _seen(design, m, ps)] for m in candidates}
+    listed = ", ".join(
+        f"{instance[:40]} at {', '.join(map(hex, at)) or 'no address'}"
+        for instance, at in list(bases.items())[:_MOST_PROBLEMS]
+    )
+    text = f"{len(candidates)} in the design ({listed})"
+    at_base = [m for m in candidates if base in bases[m.instance]]
+    if len(at_base) == 1:
+        found.append(Finding("note", subject, f"{text}: the one at {base:#x} is looked at"))
+        return at_base[0]
+    found.append(_error(subject, f"{text}: expected one at {base:#x}"))
+    return None
+
+
+def _accelerator(module: Module, wanted: HandOff) -> Iterator[Finding]:
+    if module.kind == RTL_TOP:
+        yield Finding("note", "accelerator", f"{module.vlnv[:60]}: a reference to the RTL, no IP")
+    elif module.vlnv != wanted.vlnv:
+        yield _differs("accelerator", "IP", module.vlnv[:60], wanted.vlnv)
+    for name, value in wanted.parameters.items():
+        said = module.parameters.get(name.lower())
+        if said is not None and parse_integer(said) != value:
+            shown = f"{value:#x}" if name == "BUILD_ID" else str(value)
+            yield _differs("accelerator", f"parameter {name}", said[:40], shown)
+    if "build_id" not in module.parameters:
+        yield Finding("note", "accelerator", "the hand-off records no BUILD_ID")
+
+
+def _registers(module: Module, wanted: HandOff) -> Iterator[Finding]:
+    if not module.registers:
+        yield Finding("note", "registers", "the hand-off declares none: offsets cannot be compared")
+        return
+    have = {register.name: register for register in module.registers}
+    for register in wanted.registers:
+        said = have.get(register.name)
+        expected = _layout(register)
+        if said is None:
+            yield _differs("registers", register.name, "none", expected)
+        elif _said_layout(said) != expected:
+            yield _differs("registers", register.name, _said_layout(said), expected)
+
+
+def _address(
+    design: Design, module: Module, ps: Module | None, base: int, size: int, subject: str
+) -> Iterator[Finding]:
+    seen = _seen(design, module, ps)
+    if not seen:
+        yield _differs(subject, "address", "none in the address map", hex(base))
+        return
+    here = next((r for r in seen if r.base == base), seen[0])
+    if here.base != base:
+        yield _differs(subject, "address", hex(here.base), hex(base))
+    n_bytes = here.high - here.base + 1
+    if n_bytes < size:
+        yield _differs(subject, "address range", f"{n_bytes:#x} bytes", f"at least {size:#x}")
+
+
+def _dma(overlay: Overlay, module: Module, wanted: HandOff) -> Iterator[Finding]:
+    """Parameters and their defaults: PG021, "Customizing the core"."""
+    subject, want = "DMA", wanted.dma
+    version = module.vlnv.rpartition(":")[2]
+    if version.partition(".")[0] != "7":
+        yield Finding("warning", subject, f"version: found {version[:20]}; the driver knows 7")
+
+    def value(key: str, default: int) -> int | None:
+        text = module.parameters.get(key)
+        return default if text is None else parse_integer(text)
+
+    for key, default, what, expected in (
+        ("c_include_mm2s", 1, "memory-to-stream channel", 1),
+        ("c_include_s2mm", 1, "stream-to-memory channel", 1),
+        ("c_include_sg", 1, "scatter-gather", 0),
+        ("c_micro_dma", 0, "micro mode", 0),
+        ("c_m_axis_mm2s_tdata_width", 32, "bits of a sent beat", 8 * want.send_bytes),
+        ("c_s_axis_s2mm_tdata_width", 32, "bits of a received beat", 8 * want.receive_bytes),
+    ):
+        if value(key, default) != expected:
+            found = module.parameters.get(key, f"{default} by default")[:40]
+            yield _differs(subject, f"{what} ({key})", found, str(expected))
+    length_bits = value("c_sg_length_width", 14)
+    if length_bits is None or length_bits < want.length_bits:
+        yield _differs(
+            subject,
+            "length bits (c_sg_length_width)",
+            str(length_bits),
+            f"at least {want.length_bits}, for transfers of "
+            f"{overlay.manifest.max_transfer_bytes} bytes",
+        )
+    address_bits = value("c_addr_width", 32)
+    if address_bits is None or address_bits < want.address_bits:
+        yield _differs(
+            subject,
+            "address bits (c_addr_width)",
+            str(address_bits),
+            f"{want.address_bits}: PYNQ may give a buffer that lies above 4 GiB",
+            "warning",
+        )
+    for key in ("c_m_axi_mm2s_data_width", "c_m_axi_s2mm_data_width"):
+        bits = value(key, 32)
+        if bits is None or bits < 8 * want.send_bytes:
+            expected_bits = f"{8 * want.send_bytes}: narrower than the stream, memory is the limit"
+            yield _differs(
+                subject, f"bits towards memory ({key})", str(bits), expected_bits, "warning"
+            )
+
+
+def _memory(design: Design, dma: Module, ps: Module | None) -> Iterator[Finding]:
+    """Both channels reach DDR, where the hand-off records what they reach."""
+    reached = [r for r in design.ranges if r.master == dma.instance]
+    if not reached or ps is None:
+        return
+    for bus, what in _DMA_CHANNELS:
+        ddr = [
+            r
+            for r in reached
+            if r.master_bus == bus and r.slave == ps.instance and "DDR" in r.block.upper()
+        ]
+        low = max((r.high + 1 for r in ddr if r.base == 0), default=0)
+        if not ddr:
+            yield _differs("DMA", f"{what} channel reaches", "no DDR", "DDR (HP0_DDR_LOW)")
+        elif low < LOW_DDR_BYTES:
+            yield _differs(
+                "DMA",
+                f"{what} channel reaches",
+                f"DDR from 0 to {low:#x}",
+                f"to {LOW_DDR_BYTES:#x}: a buffer above it fails",
+                "warning",
+            )
+
+
+def _clock_inputs(module: Module, ps: Module | None, subject: str) -> Iterator[Finding]:
+    """Every clock input runs on pl_clk0, where the hand-off records what drives it."""
+    for name, drivers in module.clocks.items():
+        if not drivers or ps is None:
+            continue
+        if (ps.instance, "pl_clk0") in drivers:
+            continue
+        of_ps = [port for instance, port in drivers if instance == ps.instance]
+        instance, port = drivers[0]
+        found = f"{of_ps[0][:40]}" if of_ps else f"{instance[:40]} {port[:40]}"
+        level: Level = "error" if of_ps else "warning"
+        expected = "pl_clk0, the only clock that is set and read back"
+        yield _differs(subject, f"clock input {name[:40]}", found, expected, level)
+
+
+def _streams(design: Design, accelerator: Module, dma: Module) -> Iterator[Finding]:
+    """The two streams join DMA and accelerator, where the hand-off records their nets."""
+    for mine, its, what in (
+        ("s_axis", "M_AXIS_MM2S", "input stream"),
+        ("m_axis", "S_AXIS_S2MM", "output stream"),
+    ):
+        here, there = accelerator.buses.get(mine, ""), dma.buses.get(its, "")
+        if not here or not there or here == there != "__NOC__":
+            continue
+        others = [
+            m.instance[:40]
+            for m in design.modules
+            if m is not accelerator and here in m.buses.values() and here != "__NOC__"
+        ]
+        found = ", ".join(others[:3]) or "nothing"
+        yield _differs("accelerator", f"{what} {mine} joins", found, f"{dma.instance[:40]} {its}")
+
+
+def _seen(design: Design, module: Module, ps: Module | None) -> tuple[MemoryRange, ...]:
+    """Where the processing system sees a module; without one that is known, any master."""
+    return tuple(
+        r
+        for r in design.ranges
+        if r.slave == module.instance and (ps is None or r.master == ps.instance)
+    )
+
+
+def _kinds(design: Design) -> str:
+    kinds = sorted({module.kind for module in design.modules if module.kind})
+    shown = ", ".join(kind[:40] for kind in kinds[:_MOST_PROBLEMS])
+    more = f" and {len(kinds) - _MOST_PROBLEMS} more" if len(kinds) > _MOST_PROBLEMS else ""
+    return f"found {shown}{more}" if kinds else "found no IP at all"
+
+
+def _layout(register: Register) -> str:
+    """What a driver depends on; descriptions and reset values may differ."""
+    fields = sorted((field.lsb, field.width, field.name) for field in register.fields)
+    return _shown(register.offset, register.access, fields)
+
+
+def _said_layout(register: SaidRegister) -> str:
+    fields = sorted((lsb or 0, width or 0, name) for name, lsb, width in register.fields)
+    return _shown(register.offset, register.access[:40], fields)
+
+
+def _shown(offset: int | None, access: str, fields: list[tuple[int, int, str]]) -> str:
+    where = "no offset" if offset is None else f"{offset:#x}"
+    bits = ", ".join(f"{name[:40]}[{lsb}+:{width}]" for lsb, width, name in fields[:32])
+    return f"{where} {access} {{{bits}}}"
+
+
+def _megahertz(text: str) -> float | None:
+    """In hertz; None for what is no frequency that a PL clock may have."""
+    try:
+        mhz = float(text)
+    except ValueError:
+        return None
+    return mhz * 1e6 if math.isfinite(mhz) and 0 < mhz < 1e4 else None
+
+
+def _mhz(clock_hz: float) -> str:
+    return f"{clock_hz / 1e6:g} MHz"
+
+
+def _differs(subject: str, what: str, found: str, expected: str, level: Level = "error") -> Finding:
+    return Finding(level, subject, f"{what}: found {found}; expected {expected}")
+
+
+def _error(subject: str, text: str) -> Finding:
+    return Finding("error", subject, text)

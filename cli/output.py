@@ -55,7 +55,7 @@ def print_table(
     )
     for index, header in enumerate(headers):
         table.add_column(
-            header,
+            _plain(header),
             justify="right" if index in numbers else "left",
             overflow="fold",
             no_wrap=index not in prose,

@@ -1,4 +1,4 @@
-"""`bacmac power`: list power rails and record them."""
+"""`bacmac power`: list power rails, record them, find what they can tell."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import click
 
 from bacmac.cli.choices import OUTPUT, rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
+from bacmac.cli.power_probe import probe
 from bacmac.cli.remote_command import DeviceCommand
-from bacmac.host.device.clock import Clock, RealClock
-from bacmac.host.device.registry import open_board
 from bacmac.host.errors import TraceTooShortError
 from bacmac.host.runtime.results import Window
 from bacmac.power.energy import energy_j
-from bacmac.power.rails import RailSource, implausible
+from bacmac.power.rails import implausible
 from bacmac.power.record import record, write_trace_csv
 from bacmac.power.sampler import RailTrace
-from bacmac.power.sources import open_hwmon, open_rails
+from bacmac.power.sources import open_with_clock
 
 
 @click.group()
 def power() -> None:
-    """List power rails and record them."""
+    """List power rails, record them, and find what they can tell."""
+
+
+power.add_command(probe)
 
 
 @power.command(cls=DeviceCommand)
@@ -30,7 +32,7 @@ def power() -> None:
 @json_option
 def rails(rails_word: str, as_json: bool) -> None:
     """List the rails that can be read, with one reading of each."""
-    source, _ = _open(rails_word)
+    source, _ = open_with_clock(rails_word)
     rows = []
     for info in source.rails():
         sample = source.read(info.name)
@@ -89,7 +91,7 @@ def record_command(
     rails_word: str, names: tuple[str, ...], seconds: float, output: Path | None, as_json: bool
 ) -> None:
     """Record rails for a while and print what they carried."""
-    source, clock = _open(rails_word)
+    source, clock = open_with_clock(rails_word)
     with progress() as advance:
         trace = record(source, clock, seconds, rails=names, progress=advance)
     summary = [_summary(name, rail) for name, rail in trace.rails.items()]
@@ -116,15 +118,6 @@ def record_command(
     )
     if output is not None:
         note(f"{output}: {sum(len(rail.times_ns) for rail in trace.rails.values())} readings")
-
-
-def _open(word: str) -> tuple[RailSource, Clock]:
-    """Sensors with the real clock; an emulated board's rails with its own."""
-    if word.startswith("hwmon:"):
-        clock = RealClock()
-        return open_hwmon(word, clock), clock
-    board = open_board("functional:")
-    return open_rails(word, board), board.clock
 
 
 def _summary(name: str, rail: RailTrace) -> dict[str, object]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bacmac.host.device.activity import ActivityLog
 from bacmac.host.device.board import Board
-from bacmac.host.device.clock import Clock
+from bacmac.host.device.clock import Clock, RealClock
+from bacmac.host.device.registry import open_board
 from bacmac.host.errors import RailError
 from bacmac.power.boards import BOARDS
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
-from bacmac.power.rails import RailSource
+from bacmac.power.rails import RailInfo, RailSource
 
 
 def rail_words() -> dict[str, str]:
@@ -60,3 +62,35 @@ def open_hwmon(word: str, clock: Clock) -> HwmonRails:
     if rest.startswith("board="):
         name, _, rest = rest.removeprefix("board=").partition(":")
     return HwmonRails(clock, Path(rest) if rest else DEFAULT_ROOT, name)
+
+
+def open_with_clock(word: str) -> tuple[RailSource, Clock]:
+    """Rails to be read by themselves: sensors with the real clock, emulated ones with their own.
+
+    Raises:
+        RailError: unknown word, or nothing to read there.
+    """
+    if word.startswith("hwmon:"):
+        clock = RealClock()
+        return open_hwmon(word, clock), clock
+    board = open_board("functional:")
+    return open_rails(word, board), board.clock
+
+
+def chosen_rails(source: RailSource, names: Sequence[str]) -> tuple[RailInfo, ...]:
+    """The rails of these names, in their order; all where none is named.
+
+    Raises:
+        RailError: one is not offered; says why, where that is known.
+    """
+    infos = {info.name: info for info in source.rails()}
+    for name in names:
+        if name not in infos:
+            source.read(name)  # says why
+            raise RailError(f"rail {name!r} is not offered; there are {', '.join(infos)}")
+    return tuple(infos[name] for name in (names or infos))
+
+
+def excluded_rails(source: RailSource) -> dict[str, str]:
+    """Rail -> why it is not offered; empty for a source that offers all it has."""
+    return dict(source.excluded) if isinstance(source, HwmonRails) else {}

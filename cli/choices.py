@@ -9,6 +9,7 @@ import click
 from bacmac.host.compile.choose import choose_overlay
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.runtime.session import MAX_BUFFERS
 from bacmac.overlays.registry import list_overlays, load_overlay
 
 
@@ -16,10 +17,8 @@ class OutputPath(click.Path):
     """A path that a command writes; of `--device ssh://` the result is fetched to it."""
 
 
-class OverlayWord(click.ParamType):
+class OverlayWord(click.types.StringParamType):
     """The name of an overlay, or the path of its manifest."""
-
-    name = "text"
 
     @staticmethod
     def is_path(word: str) -> bool:
@@ -46,6 +45,21 @@ device_option = click.option(
 )
 batch_option = click.option(
     "--batch", type=click.IntRange(1), help="Images a batch [default: what the buffers hold]."
+)
+buffers_option = click.option(
+    "--buffers",
+    type=click.IntRange(1, MAX_BUFFERS),
+    default=2,
+    show_default=True,
+    help="Batches that are prepared or run at a time.",
+)
+retry_option = click.option(
+    "--retry", is_flag=True, help="Run a batch that fails once more; the result says so."
+)
+accept_timing_option = click.option(
+    "--accept-timing",
+    is_flag=True,
+    help="Use an overlay that is not known to meet timing; every result is marked.",
 )
 rails_option = click.option(
     "--rails",

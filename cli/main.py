@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import click
 
-from bacmac.host.errors import BacmacError
+from bacmac.host.errors import BacmacError, DeviceError
 
 COMMANDS = {
     "pack": "Quantize, prune and pack a float model.",
@@ -23,6 +24,7 @@ COMMANDS = {
     "compare": "Measure or estimate E_MAC / E_BAC with an interval.",
     "overlay": "List, show and check accelerator overlays.",
     "power": "List power rails and record them.",
+    "remote": "List and fetch what --device ssh://... started on a board.",
     "doctor": "Say what is installed, what can be opened, and what to do next.",
     "demo": "The main job on the shipped example, on the emulated board.",
 }
@@ -63,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
     Exit status: 0 done; 1 a check found something, or the reader of the output left; 2 bad input;
-    130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error. Anything else
-    that escapes is a bug and keeps its traceback.
+    130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error; with --json the
+    state of a device that failed goes to standard output. Anything else that escapes is a bug and
+    keeps its traceback.
     """
     try:
         status = bacmac.main(arguments, prog_name="bacmac", standalone_mode=False)
@@ -72,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except BacmacError as error:
         click.echo(f"Error: {error}", err=True)
+        words = sys.argv[1:] if arguments is None else arguments
+        if isinstance(error, DeviceError) and error.state is not None and "--json" in words:
+            click.echo(json.dumps({"error": str(error), "state": error.state}, indent=2))
         status = error.exit_code
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else "bacmac --help"

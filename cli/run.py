@@ -12,13 +12,16 @@ import numpy as np
 from bacmac.cli.choices import (
     FILE,
     OUTPUT,
+    accept_timing_option,
     batch_option,
+    buffers_option,
     device_option,
     folders_option,
     images_option,
     limit_option,
     overlay_option,
     resolve_overlay,
+    retry_option,
 )
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
@@ -28,12 +31,15 @@ from bacmac.host.device.registry import open_board
 from bacmac.host.device.rtl.accelerator import Trace
 from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
-from bacmac.host.importers.images import load_images
+from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.evaluate import Evaluation, evaluate, evaluate_float
+from bacmac.host.runtime.golden import VERIFY, Verify
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.host.runtime.session import Session
+from bacmac.host.runtime.throughput import PERCENTILE_METHOD, StreamSummary
+from bacmac.overlays.marks import accepted_marks
 
 
 def parse_window(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int]:
@@ -58,6 +64,16 @@ def _fst(file: Path) -> Path:
 @folders_option
 @device_option
 @batch_option
+@buffers_option
+@retry_option
+@click.option(
+    "--verify",
+    type=click.Choice(VERIFY),
+    default="sample",
+    show_default=True,
+    help="Images of each batch that are compared with the exact engine.",
+)
+@accept_timing_option
 @normalization_options
 @click.option("--layers", is_flag=True, help="Also show what each layer did.")
 @click.option("--trace", type=OUTPUT, help="Also record waveforms of `rtl:` (.fst).")
@@ -79,6 +95,10 @@ def run(
     folders: tuple[Path, ...],
     device: str,
     batch: int | None,
+    buffers: int,
+    retry: bool,
+    verify: Verify,
+    accept_timing: bool,
     pixel_max: float | None,
     mean: str | None,
     std: str | None,
@@ -107,7 +127,24 @@ def run(
                 hint="the packed file remembers what it was packed with",
             )
         recorded = None if trace is None else Trace(_fst(trace), *trace_window)
-        result, where = _run_packed(model, images, limit, overlay, folders, device, batch, recorded)
+        packed = read_packed(model).model
+        image_set = load_images_for(packed, images, limit)
+        chosen = resolve_overlay(packed, overlay, folders)
+        marks = accepted_marks(chosen, accept_timing=accept_timing)
+        board = open_board(device, tell=note, trace=recorded)
+        try:
+            session = Session(
+                board,
+                chosen,
+                packed,
+                batch_size=batch,
+                buffers=buffers,
+                retry=retry,
+                verify=verify,
+            )
+            result, where = _run_packed(session, image_set, marks)
+        finally:
+            board.close()
     if output is not None:
         with replace_atomically(output) as temporary, temporary.open("wb") as handle:
             np.savez_compressed(handle, classes=result.classes, values=result.values)
@@ -130,6 +167,7 @@ class _Where:
     device: str
     overlay: str
     clock_hz: float
+    marks: tuple[str, ...]
     layers: tuple[LayerCounters, ...]
 
 
@@ -149,26 +187,14 @@ def _run_float(
 
 
 def _run_packed(
-    path: Path,
-    images: Path,
-    limit: int | None,
-    overlay: str | None,
-    folders: tuple[Path, ...],
-    device: str,
-    batch: int | None,
-    trace: Trace | None,
+    session: Session, image_set: ImageSet, marks: tuple[str, ...]
 ) -> tuple[Evaluation, _Where]:
-    model = read_packed(path).model
-    image_set = load_images_for(model, images, limit)
-    chosen = resolve_overlay(model, overlay, folders)
-    board = open_board(device, tell=note, trace=trace)
-    try:
-        with Session(board, chosen, model, batch_size=batch) as session, progress() as advance:
-            result = evaluate(session, image_set, advance)
-            layers = session.layer_counters()
-    finally:
-        board.close()
-    return result, _Where(device, chosen.manifest.name, chosen.manifest.clock_hz, layers)
+    manifest = session.overlay.manifest
+    with session, progress() as advance:
+        result = evaluate(session, image_set, advance)
+        layers = session.layer_counters()
+    word = session.board.word
+    return result, _Where(word, manifest.name, manifest.clock_hz, marks, layers)
 
 
 def _payload(result: Evaluation, where: _Where | None) -> dict[str, object]:
@@ -186,6 +212,11 @@ def _payload(result: Evaluation, where: _Where | None) -> dict[str, object]:
         **asdict(where),
         "counters": asdict(result.work.counters),
         "busy_s": result.work.busy_s,
+        "stream": {
+            **asdict(result.work.stream),
+            "percentile_method": PERCENTILE_METHOD,
+            "clock": "real" if result.provenance == "board" else "virtual",
+        },
     }
 
 
@@ -223,7 +254,40 @@ def _rows(result: Evaluation, where: _Where | None) -> list[tuple[str, object]]:
                 f"{result.n_images / busy_s:,.0f} images/s"
             ),
         ),
+        *_stream_rows(result.work.stream, result.provenance == "board"),
+        *(("MARK", mark) for mark in where.marks),
     ]
+
+
+def _stream_rows(stream: StreamSummary, is_real: bool) -> list[tuple[str, object]]:
+    """How the batches went; time on an emulated board is that of its virtual clock."""
+    latencies = (
+        f"p50 {stream.latency_p50_s * 1e3:.4g} ms",
+        f"p90 {stream.latency_p90_s * 1e3:.4g}",
+        f"p99 {stream.latency_p99_s * 1e3:.4g}",
+        f"max {stream.latency_max_s * 1e3:.4g}",
+    )
+    rows: list[tuple[str, object]] = [
+        (
+            "stream",
+            (
+                f"{stream.batches:,} batches in {stream.wall_s:.4g} s"
+                f"{'' if is_real else ' (virtual)'}, {stream.images_per_s:,.0f} images/s"
+            ),
+        ),
+        ("latency of a batch", ", ".join(latencies)),
+        (
+            "accelerator",
+            (
+                f"busy {stream.busy_share:.1%} of the stream, waiting for input "
+                f"{stream.stall_in_share:.1%}, for output {stream.stall_out_share:.1%}"
+            ),
+        ),
+        ("bytes moved", f"{stream.bytes_in:,} in, {stream.bytes_out:,} out"),
+        ("equal to the exact engine", f"{stream.n_verified:,} images of {stream.images:,} checked"),
+    ]
+    rows += [("a batch was run twice", cause) for cause in stream.retries]
+    return rows
 
 
 def _share(count: int, of: int, what: str) -> str:

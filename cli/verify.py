@@ -10,6 +10,7 @@ import click
 
 from bacmac.cli.choices import (
     FILE,
+    accept_timing_option,
     batch_option,
     folders_option,
     images_option,
@@ -23,6 +24,7 @@ from bacmac.host.device.registry import open_board
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.compare_devices import DeviceComparison, first_difference
 from bacmac.host.runtime.inputs import load_images_for
+from bacmac.overlays.marks import accepted_marks
 
 
 @click.command(cls=DeviceCommand)
@@ -34,6 +36,7 @@ from bacmac.host.runtime.inputs import load_images_for
 @click.option("--device", default="functional:", show_default=True, help="The device in question.")
 @click.option("--against", default="reference:", show_default=True, help="The device trusted.")
 @batch_option
+@accept_timing_option
 @json_option
 def verify(
     packed: Path,
@@ -44,6 +47,7 @@ def verify(
     device: str,
     against: str,
     batch: int | None,
+    accept_timing: bool,
     as_json: bool,
 ) -> None:
     """Run images on two devices and report the first output that differs.
@@ -53,6 +57,7 @@ def verify(
     model = read_packed(packed).model
     image_set = load_images_for(model, images, limit)
     chosen = resolve_overlay(model, overlay, folders)
+    marks = accepted_marks(chosen, accept_timing=accept_timing)
     with ExitStack() as stack:
         first, second = open_board(device, tell=note), open_board(against, tell=note)
         stack.callback(first.close)
@@ -62,8 +67,11 @@ def verify(
             first, second, chosen, model, image_set.images, batch_size=batch, progress=advance
         )
     if as_json:
-        print_json({"devices": [device, against], "agree": found.agree, **asdict(found)})
+        payload = {"devices": [device, against], "marks": marks, "agree": found.agree}
+        print_json({**payload, **asdict(found)})
     else:
+        for mark in marks:
+            say(f"Mark: {mark}.")
         _print(found, device, against)
     if not found.agree:
         raise SystemExit(1)

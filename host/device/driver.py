@@ -26,6 +26,7 @@ from bacmac.host.device.board import Board, Buffer
 from bacmac.host.device.identity import check_identity
 from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, Select
+from bacmac.host.device.state import cause_of
 from bacmac.host.device.watch import Watch
 from bacmac.host.errors import DeviceError
 
@@ -181,8 +182,8 @@ class Driver:
                 except DeviceError as error:
                     if not retry or flight.batch.retried:
                         raise
-                    again = deque((replace(flight.batch, retried=str(error)), *ready))
-                    free, ready = self._refill(again)
+                    again = replace(flight.batch, retried=cause_of(error))
+                    free, ready = self._refill((again, *ready))
                     self._start(ready.popleft(), passes=1)
                     continue
                 if ready:
@@ -374,7 +375,8 @@ class Driver:
         if flight.failure is not None:
             raise flight.failure
         n_images, clock = len(flight.batch.codes), self._board.clock
-        what = f"a batch of {n_images} images, {flight.passes} passes, does not end"
+        passes = f", {flight.passes} passes," if flight.passes > 1 else ""
+        what = f"a batch of {n_images} images{passes} does not end"
         work = self._program.batch_work(n_images, flight.passes)
         expected_ns = round(work.cycles * 1e9 / self._overlay.manifest.clock_hz)
         elapsed_ns = clock.now_ns() - flight.start_ns

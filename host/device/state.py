@@ -66,7 +66,7 @@ class DeviceState:
 
     Attributes:
         cause: what is wrong, as far as the rest tells.
-        waiting_for: what did not come.
+        failure: what happened, or did not.
         send, receive: the DMA.
         status: fields of STATUS by name, and the whole word as "raw".
         error: ERROR_CODE in words.
@@ -79,7 +79,7 @@ class DeviceState:
     """
 
     cause: str
-    waiting_for: str
+    failure: str
     send: DmaState | None
     receive: DmaState | None
     status: Mapping[str, int] | None
@@ -100,9 +100,11 @@ class DeviceState:
         """Cause, and the registers it was told by, in one line."""
         parts = [self.cause]
         if self.status is not None:
-            fields = " ".join(f"{k}={v}" for k, v in self.status.items() if k != "raw")
-            parts.append(f"STATUS {self.status['raw']:#010x} {fields} ({self.error})")
-            parts[-1] += f", ERROR_INFO {self.error_info}, stream {self.stream_select}"
+            fields = (f"{k}={v}" for k, v in self.status.items() if v and k != "raw")
+            parts.append(" ".join((f"STATUS {self.status['raw']:#010x}", *fields)))
+            if self.status["ERROR"]:
+                parts[-1] += f" ({self.error}), ERROR_INFO {self.error_info}"
+            parts[-1] += f", stream of {self.stream_select}"
         for name, dma in (("send", self.send), ("receive", self.receive)):
             if dma is not None:
                 moved = "?" if dma.moved_bytes is None else str(dma.moved_bytes)
@@ -124,14 +126,14 @@ def _growth(by: int) -> str:
 
 
 def read_state(
-    board: Board, table: RegisterMap, waiting_for: str, asked_bytes: tuple[int, int]
+    board: Board, table: RegisterMap, failure: str, asked_bytes: tuple[int, int]
 ) -> DeviceState:
     """Look at a device twice and say what is wrong with it.
 
     Args:
         board: with an overlay loaded.
         table: its registers.
-        waiting_for: what did not come.
+        failure: what happened, or did not.
         asked_bytes: of the last send and the last receive, 0 where there was none.
     """
     registers, reader = NamedRegisters(board, table), _Reader([])
@@ -148,7 +150,7 @@ def read_state(
     later = reader.read("counters", lambda: _counters(registers))
     return DeviceState(
         _cause(*dma, status, info, select, counters, later),
-        waiting_for,
+        failure,
         *dma,
         status,
         "" if status is None else ErrorCode.words(status["ERROR_CODE"]),
@@ -159,6 +161,11 @@ def read_state(
         (board.clock.now_ns() - start_ns) * 1e-9,
         tuple(dict.fromkeys(reader.unreadable)),
     )
+
+
+def cause_of(error: DeviceError) -> str:
+    """The cause in an error's state, or all that the error says where it has none."""
+    return str(error.state["cause"]) if error.state and "cause" in error.state else str(error)
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,7 @@ def _cause(
         return "the accelerator works on and is late: its clock is slower than planned, or it loops"
     if grown["cycles"]:
         return "the accelerator has stopped in a layer: CYCLES count and no pixel is issued"
-    return f"the accelerator has stopped: it is busy and CYCLES stands still; {sent}"
+    return "the accelerator has stopped: it is busy and CYCLES stands still"
 
 
 def _dma_cause(name: str, dma: DmaState) -> str:

@@ -21,6 +21,8 @@ PERCENTILE_METHOD = "nearest rank: the smallest latency that so many of the batc
 class StreamSummary:
     """A stream of batches, on the board's clock (virtual where the board is emulated).
 
+    Of a batch that was run twice, times and bytes are those of the second run.
+
     Attributes:
         batches, images: how many.
         wall_s: from the first START until the last outputs were in the host's hands.
@@ -30,7 +32,7 @@ class StreamSummary:
         busy_share: of `wall_s`, in which the accelerator worked: CYCLES without the stalls.
         stall_in_share, stall_out_share: of `wall_s`, in which it waited for either stream.
         bytes_in, bytes_out: moved over the streams.
-        retries: batches that were run a second time.
+        retries: causes of the batches that were run a second time, in order.
         n_verified: images whose outputs were compared with the exact engine's, all equal.
     """
 
@@ -47,7 +49,7 @@ class StreamSummary:
     stall_out_share: float
     bytes_in: int
     bytes_out: int
-    retries: int
+    retries: tuple[str, ...]
     n_verified: int
 
 
@@ -84,7 +86,7 @@ def summarize_stream(results: Iterable[BatchResult], clock_hz: float) -> StreamS
         sum(batch.stall_out_cycles for batch in batches) / cycles,
         sum(batch.bytes_in for batch in batches),
         sum(batch.bytes_out for batch in batches),
-        sum(bool(batch.retried) for batch in batches),
+        tuple(batch.retried for batch in batches if batch.retried),
         sum(batch.n_verified for batch in batches),
     )
 

@@ -1,5 +1,6 @@
 # make demo   the main job on the embedded example, on the emulated board
 # make test   everything that is checked, in a fresh environment
+# make pynq   the code that meets the board, on every version of pynq (part of `make test`)
 # make check  lint, types and import contracts only (part of `make test`)
 # make bench  ratios against named peers, printed and never asserted
 # make synth  area of every configuration by yosys: an estimate
@@ -8,7 +9,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench synth coefficients clean
+.PHONY: demo test pynq check bench synth coefficients clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +32,10 @@ check: $(VENV)/.installed-test
 test: check
 	.ci/tools.sh
 	$(BIN)/pytest --cov --cov-report=term
+	.ci/pynq.sh
+
+pynq:
+	.ci/pynq.sh
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -P tests/benchmarks/run_all.py
@@ -42,4 +47,4 @@ coefficients: $(VENV)/.installed-test
 	$(BIN)/python -m bacmac.power.make_coefficients
 
 clean:
-	rm -rf $(VENV) .links build dist demo-output .coverage
+	rm -rf $(VENV) .venv-pynq .links build dist demo-output .coverage

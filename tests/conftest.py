@@ -26,6 +26,13 @@ DEVICES = ("functional:", "reference:", "rtl:", pytest.param("pynq:", marks=pyte
 """Where the device contract runs; `pynq:emulated` by the option, in an environment with PYNQ."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """tests/pynq imports PYNQ: only where a device of its kind was named (see .ci/pynq.sh)."""
+    named = config.getoption("--device") or ()
+    on_pynq = any(word.startswith("pynq:") for word in named)
+    return True if collection_path == ROOT / "tests" / "pynq" and not on_pynq else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes `device_word` runs on every device."""
     if "device_word" in metafunc.fixturenames:

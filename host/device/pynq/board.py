@@ -36,10 +36,11 @@ PYNQ_ERRORS = (
     RuntimeError,
     OSError,
     ValueError,
-    KeyError,
+    LookupError,
     AttributeError,
     TypeError,
-    IndexError,
+    SyntaxError,
+    AssertionError,
 )
 """What PYNQ raises on files that it cannot use: it has no errors of its own."""
 
@@ -143,7 +144,7 @@ class PynqBoard:
         self._unload()
         self._check_board(manifest)
         bitstream = self._files(overlay)
-        hwh = bitstream.with_suffix(".hwh")
+        hwh = overlay.folder / manifest.files.hwh
         with _quiet():
             self._pynq.PL.reset()
             with _told(f"{hwh}: PYNQ cannot read the design"):

@@ -44,6 +44,8 @@ CRL_RESET = {0x20: 0x15A00, 0x30: 0x15A00, **dict.fromkeys((0xC0, 0xC4, 0xC8, 0x
 """IOPLL and RPLL at 1.5 GHz (feedback 90 of 33.333 MHz, halved); dividers 6 and 1."""
 CRF_RESET = {0x20: 0x14200, 0x2C: 0x12D00, 0x38: 0x12D00, 0x60: 0x100}
 PLL_HZ = 1.5e9
+READ_NS = 250
+"""A read over AXI4-Lite: on the virtual clock too, a program that only polls lets time pass."""
 
 
 class _Registers(Protocol):
@@ -89,7 +91,9 @@ class EmulatedDevice(Device):  # type: ignore[misc]  # pynq has no types
         )
         if hasattr(pynq.Clocks, "_real_instance"):  # PYNQ keeps the first device's for ever
             del pynq.Clocks._real_instance  # noqa: SLF001
-        if not hasattr(pynq.Clocks, "set_device"):  # 3.0 asks the host which clocks there are
+        if hasattr(pynq.Clocks, "set_device"):
+            pynq.Clocks.set_device(self)
+        else:  # 3.0 asks the host which clocks there are
             pynq.ps.CPU_ARCH = "aarch64"
 
     def announce(self, bitstream: Path, overlay: Overlay) -> None:
@@ -101,6 +105,7 @@ class EmulatedDevice(Device):  # type: ignore[misc]  # pynq has no types
     def read_registers(self, address: int, n_bytes: int) -> bytes:
         """Words of whatever answers there."""
         slave, base = self._slave(address)
+        self._hardware.clock.sleep_ns(READ_NS)
         words = (slave.read(address - base + at) for at in range(0, n_bytes, 4))
         return b"".join(struct.pack("<I", word & 0xFFFF_FFFF) for word in words)
 

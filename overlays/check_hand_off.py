@@ -7,7 +7,7 @@ Of several candidates the one at the manifest's address is meant.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.manifest.registers import Register
@@ -33,8 +33,9 @@ RTL_TOP = "bacmac"
 LOW_DDR_BYTES = 1 << 31
 """DDR below 2 GiB: all of a ZCU104's (UG1085, system address map; UG1267)."""
 
+_OTHER_PROCESSORS = ("processing_system7", "versal_cips", "ps_wizard", "microblaze")
 _DMA_CHANNELS = (("M_AXI_MM2S", "memory-to-stream"), ("M_AXI_S2MM", "stream-to-memory"))
-_MOST_PROBLEMS = 8
+_MOST = 5
 
 
 def check_design(overlay: Overlay, design: Design) -> tuple[Finding, ...]:
@@ -44,22 +45,19 @@ def check_design(overlay: Overlay, design: Design) -> tuple[Finding, ...]:
     systems = design.of_kind(PS)
     ps = systems[0] if systems else None
     if ps is None:
-        found.append(_error("processor", f"no {PS} in the design; {_kinds(design)}"))
+        others = _listed(m.kind for m in design.modules if m.kind in _OTHER_PROCESSORS)
+        found.append(_differs("processor", "processing system", others, PS))
     else:
         found += _pl_clock(overlay, ps)
-    accelerator = _meant(
-        design,
-        design.of_kind(ACCELERATOR, RTL_TOP),
-        ps,
-        wanted.accelerator_base,
-        "accelerator",
-        found,
-    )
-    dma = _meant(design, design.of_kind(DMA), ps, wanted.dma_base, "DMA", found)
+    own = _listed(m.vlnv for m in design.modules if not m.vlnv.startswith("xilinx.com:ip:"))
+    candidates = design.of_kind(ACCELERATOR, RTL_TOP)
+    at, size = wanted.accelerator_base, wanted.accelerator_bytes
+    accelerator = _meant(design, candidates, ps, at, "accelerator", own, wanted.vlnv, found)
+    dmas = _listed(module.kind for module in design.modules if "dma" in module.kind)
+    dma = _meant(design, design.of_kind(DMA), ps, wanted.dma_base, "DMA", dmas, DMA, found)
     if accelerator is not None:
         found += _accelerator(accelerator, wanted)
         found += _registers(accelerator, wanted)
-        at, size = wanted.accelerator_base, wanted.accelerator_bytes
         found += _address(design, accelerator, ps, at, size, "accelerator")
     if dma is not None:
         found += _dma(overlay, dma, wanted)
@@ -83,9 +81,9 @@ def _part(design: Design, wanted: HandOff) -> Iterator[Finding]:
 
 
 def _numbers(design: Design) -> Iterator[Finding]:
-    for problem in design.problems[:_MOST_PROBLEMS]:
+    for problem in design.problems[:_MOST]:
         yield Finding("warning", "hand-off", problem)
-    more = len(design.problems) - _MOST_PROBLEMS
+    more = len(design.problems) - _MOST
     if more > 0:
         yield Finding("warning", "hand-off", f"{more} more words that are no numbers")
 
@@ -129,25 +127,30 @@ def _meant(
     ps: Module | None,
     base: int,
     subject: str,
+    instead: str,
+    expected: str,
     found: list[Finding],
 ) -> Module | None:
-    """The one module that is meant; where it is not the only one, `found` says what there was."""
+    """The one module that is meant; where it is not the only one, `found` is told what there was.
+
+    `instead` says what the design has where there is no candidate, `expected` what it should have.
+    """
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        found.append(_error(subject, f"no {subject} in the design; {_kinds(design)}"))
+        found.append(_differs(subject, "IP in the design", instead, expected))
         return None
     bases = {m.instance: [r.base for r in _seen(design, m, ps)] for m in candidates}
     listed = ", ".join(
         f"{instance[:40]} at {', '.join(map(hex, at)) or 'no address'}"
-        for instance, at in list(bases.items())[:_MOST_PROBLEMS]
+        for instance, at in list(bases.items())[:_MOST]
     )
     text = f"{len(candidates)} in the design ({listed})"
     at_base = [m for m in candidates if base in bases[m.instance]]
     if len(at_base) == 1:
         found.append(Finding("note", subject, f"{text}: the one at {base:#x} is looked at"))
         return at_base[0]
-    found.append(_error(subject, f"{text}: expected one at {base:#x}"))
+    found.append(Finding("error", subject, f"{text}: expected one at {base:#x}"))
     return None
 
 
@@ -309,11 +312,11 @@ def _seen(design: Design, module: Module, ps: Module | None) -> tuple[MemoryRang
     )
 
 
-def _kinds(design: Design) -> str:
-    kinds = sorted({module.kind for module in design.modules if module.kind})
-    shown = ", ".join(kind[:40] for kind in kinds[:_MOST_PROBLEMS])
-    more = f" and {len(kinds) - _MOST_PROBLEMS} more" if len(kinds) > _MOST_PROBLEMS else ""
-    return f"found {shown}{more}" if kinds else "found no IP at all"
+def _listed(words: Iterable[str]) -> str:
+    """What is there instead, sorted, shortened; "none" for nothing."""
+    known = sorted(set(words))
+    more = f" and {len(known) - _MOST} more" if len(known) > _MOST else ""
+    return ", ".join(word[:60] for word in known[:_MOST]) + more or "none"
 
 
 def _layout(register: Register) -> str:
@@ -348,7 +351,3 @@ def _mhz(clock_hz: float) -> str:
 
 def _differs(subject: str, what: str, found: str, expected: str, level: Level = "error") -> Finding:
     return Finding(level, subject, f"{what}: found {found}; expected {expected}")
-
-
-def _error(subject: str, text: str) -> Finding:
-    return Finding("error", subject, text)

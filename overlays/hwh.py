@@ -239,7 +239,7 @@ def _dma_parameters(dma: Dma) -> dict[str, object]:
 
 
 def _add_registers(module: Element, registers: tuple[Register, ...]) -> None:
-    block = _add(_add(module, "ADDRESSBLOCKS"), "ADDRESSBLOCK", INTERFACE="S_AXI", USAGE="register")
+    block = _add(_add(module, "ADDRESSBLOCKS"), "ADDRESSBLOCK", INTERFACE="s_axi", USAGE="register")
     table = _add(block, "REGISTERS")
     for register in registers:
         element = _add(table, "REGISTER", NAME=register.name)

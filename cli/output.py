@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +22,9 @@ Advance = Callable[[str, int, int], None]
 
 PIPED_WIDTH = 160
 """Columns where standard output is a file or a pipe: nothing there should be cut to 80."""
+
+PROGRESS_S = 1.0
+"""Shortest time between two writes of progress to a file."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
@@ -66,8 +72,11 @@ def print_table(
 
 
 def console() -> Console:
-    """A console on today's standard output (tests and pipes replace it)."""
-    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    """A console on today's standard output (tests and pipes replace it).
+
+    COLUMNS, which rich reads, is believed of a pipe too: a terminal may be at its other end.
+    """
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH
     return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
 
 
@@ -75,9 +84,15 @@ def console() -> Console:
 def progress() -> Iterator[Advance]:
     """Progress bars on standard error, one for each thing done; silent where that is no terminal.
 
+    Where BACMAC_PROGRESS names a file, they are written to it as JSON instead, for another
+    process to draw: {"what": [done, total], ...}.
+
     Yields:
         a function to be called with (what, done, total) as often as one likes.
     """
+    if file := os.environ.get("BACMAC_PROGRESS"):
+        yield _write_progress(Path(file))
+        return
     stderr = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -96,6 +111,20 @@ def progress() -> Iterator[Advance]:
             bars.update(tasks[what], completed=done, total=total)
 
         yield advance
+
+
+def _write_progress(file: Path) -> Advance:
+    state: dict[str, tuple[int, int]] = {}
+    written_s = -PROGRESS_S
+
+    def advance(what: str, done: int, total: int) -> None:
+        nonlocal written_s
+        state[what] = (done, total)
+        if done >= total or time.monotonic() >= written_s + PROGRESS_S:
+            written_s = time.monotonic()
+            file.write_text(json.dumps(state))
+
+    return advance
 
 
 def say(text: str) -> None:

@@ -7,16 +7,18 @@ from pathlib import Path
 import click
 
 from bacmac.cli.choices import OUTPUT, rails_option
-from bacmac.cli.output import json_option, note, print_json, print_table, progress
+from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.power_probe import probe
 from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.errors import TraceTooShortError
 from bacmac.host.runtime.results import Window
+from bacmac.power.ams import Ams
 from bacmac.power.energy import energy_j
+from bacmac.power.hwmon import HwmonRails
 from bacmac.power.rails import implausible
 from bacmac.power.record import record, write_trace_csv
-from bacmac.power.sampler import RailTrace
-from bacmac.power.sources import open_with_clock
+from bacmac.power.sampler import PowerTrace, RailTrace
+from bacmac.power.sources import ams_of, excluded_rails, open_with_clock
 
 
 @click.group()
@@ -33,12 +35,14 @@ power.add_command(probe)
 def rails(rails_word: str, as_json: bool) -> None:
     """List the rails that can be read, with one reading of each."""
     source, _ = open_with_clock(rails_word)
+    ams = ams_of(source)
     rows = []
     for info in source.rails():
         sample = source.read(info.name)
         rows.append(
             {
                 "rail": info.name,
+                "feeds": info.feeds,
                 "instrument": info.instrument,
                 "emulated": source.emulated,
                 "voltage_v": sample.voltage_mv * 1e-3,
@@ -51,11 +55,27 @@ def rails(rails_word: str, as_json: bool) -> None:
                 "implausible": implausible(info, sample),
             }
         )
+    excluded = excluded_rails(source)
     if as_json:
-        print_json(rows)
+        print_json(
+            {
+                "source": source.word,
+                "emulated": source.emulated,
+                "board": source.board.name if isinstance(source, HwmonRails) else None,
+                "rails": rows,
+                "excluded": excluded,
+                "die": None
+                if ams is None
+                else {
+                    "temperatures_c": ams.temperatures_c(),
+                    "voltages_v": ams.voltages_v(),
+                    "excluded": ams.excluded,
+                },
+            }
+        )
         return
     print_table(
-        ["rail", "V", "A", "V x I [W]", "step [W]", "update [s]", "instrument", "remark"],
+        ["rail", "V", "A", "V x I [W]", "step [W]", "feeds", "instrument"],
         [
             (
                 row["rail"],
@@ -63,16 +83,32 @@ def rails(rails_word: str, as_json: bool) -> None:
                 f"{row['current_a']:.3f}",
                 f"{row['power_w']:.3f}",
                 f"{row['quantum_w']:.3f}",
-                "not known" if row["update_period_s"] is None else f"{row['update_period_s']:.3f}",
+                row["feeds"],
                 row["instrument"],
-                row["implausible"],
             )
             for row in rows
         ],
-        numbers=(1, 2, 3, 4, 5),
-        prose=(6, 7),
+        numbers=(1, 2, 3, 4),
+        prose=(5, 6),
         title="EMULATED rails" if source.emulated else "",
     )
+    if ams is not None:
+        _print_ams(ams)
+    for row in rows:
+        if row["implausible"]:
+            note(f"{row['rail']}: {row['implausible']}")
+    for name, reason in excluded.items():
+        note(f"{name}: left out: {reason}")
+    if isinstance(source, HwmonRails):
+        note(f"{source.board.name}: {source.board.remark}")
+
+
+def _print_ams(ams: Ams) -> None:
+    rows = [(name, f"{value:.1f}", "C") for name, value in ams.temperatures_c().items()]
+    rows += [(name, f"{value:.3f}", "V") for name, value in ams.voltages_v().items()]
+    print_table(["die", "value", "unit"], rows, numbers=(1,), title="system monitor (AMS)")
+    for name, reason in ams.excluded.items():
+        note(f"{name}: left out: {reason}")
 
 
 @power.command("record", cls=DeviceCommand)
@@ -93,12 +129,12 @@ def record_command(
     """Record rails for a while and print what they carried."""
     source, clock = open_with_clock(rails_word)
     with progress() as advance:
-        trace = record(source, clock, seconds, rails=names, progress=advance)
+        trace = record(source, clock, seconds, rails=names, ams=ams_of(source), progress=advance)
     summary = [_summary(name, rail) for name, rail in trace.rails.items()]
     if output is not None:
         write_trace_csv(output, trace)
     if as_json:
-        print_json({"emulated": trace.emulated, "rails": summary})
+        print_json({"emulated": trace.emulated, "rails": summary, "die": _die(trace)})
         return
     print_table(
         ["rail", "samples", "seconds", "mean [W]", "s.d. [W]", "energy [J]"],
@@ -116,8 +152,18 @@ def record_command(
         numbers=(1, 2, 3, 4, 5),
         title="EMULATED rails" if trace.emulated else "",
     )
+    for name, found in _die(trace).items():
+        say(f"die {name}: {found['mean_c']:.1f} C ({found['min_c']:.1f} to {found['max_c']:.1f})")
     if output is not None:
         note(f"{output}: {sum(len(rail.times_ns) for rail in trace.rails.values())} readings")
+
+
+def _die(trace: PowerTrace) -> dict[str, dict[str, float]]:
+    celsius = trace.die.celsius if trace.die is not None else {}
+    return {
+        name: {"mean_c": float(c.mean()), "min_c": float(c.min()), "max_c": float(c.max())}
+        for name, c in celsius.items()
+    }
 
 
 def _summary(name: str, rail: RailTrace) -> dict[str, object]:

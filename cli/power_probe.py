@@ -94,13 +94,12 @@ def probe(
 
 def _print(found: list[tuple[RailProbe, Resolution]], title: str) -> None:
     print_table(
-        ["rail", "mean [W]", "refresh", "changes", "noise [mW]", "lag-1", "read [ms]", "resolves"],
+        ["rail", "mean [W]", "refresh", "noise [mW]", "lag-1", "read [ms]", "resolves"],
         [
             (
                 p.info.name,
                 f"{p.mean_w:.3f}",
                 _refresh(p.refresh),
-                p.refresh.n_changes,
                 f"{p.noise.noise_w * 1e3:.1f}",
                 "-" if p.noise.lag1 is None else f"{p.noise.lag1:+.2f}",
                 "-" if p.cost is None else f"{p.cost.median_s * 1e3:.2f}, {p.cost.p99_s * 1e3:.2f}",
@@ -108,7 +107,7 @@ def _print(found: list[tuple[RailProbe, Resolution]], title: str) -> None:
             )
             for p, r in found
         ],
-        numbers=(1, 2, 3, 4, 5, 6, 7),
+        numbers=(1, 2, 3, 4, 5, 6),
         title=title,
     )
     print_table(

@@ -103,7 +103,7 @@ class Chip:
         for kind, label, default in zip(
             ("in", "curr", "power"), (f"vout{n}", f"iout{n}", f"pout{n}"), defaults, strict=True
         ):
-            labels = {_text(file): file.name for file in self.path.glob(f"{kind}*_label")}
+            labels = {read_text(file): file.name for file in self.path.glob(f"{kind}*_label")}
             if labels and label not in labels:
                 raise RailError(f"{self.path}: no {label}; it has {', '.join(sorted(labels))}")
             found.append(labels[label].removesuffix("_label") if labels else f"{kind}{default}")
@@ -156,7 +156,7 @@ def list_chips(root: Path) -> list[Chip]:
         raise RailError(f"{root}: no such folder, so there are no rails to read")
     chips = []
     for folder in sorted(root.glob("hwmon*")):
-        name = _text(folder / "name")
+        name = read_text(folder / "name")
         device = Path(os.path.realpath(folder / "device"))
         match = re.fullmatch(r"\d+-([0-9a-f]{4})", device.name)
         address = int(match[1], 16) if match else None
@@ -166,7 +166,9 @@ def list_chips(root: Path) -> list[Chip]:
 
 def _designator(folder: Path, name: str) -> str:
     texts = [name]
-    texts += [_text(p) for p in (folder / "label", folder / "device/of_node/label") if p.exists()]
+    texts += [
+        read_text(p) for p in (folder / "label", folder / "device/of_node/label") if p.exists()
+    ]
     for text in texts:
         match = re.search(r"[-_](u\d+)$", text)
         if match:
@@ -176,11 +178,12 @@ def _designator(folder: Path, name: str) -> str:
 
 def _channel(device: Path) -> int | None:
     bus = device.parent / "name"
-    match = re.search(r"\(chan_id (\d+)\)", _text(bus)) if bus.is_file() else None
+    match = re.search(r"\(chan_id (\d+)\)", read_text(bus)) if bus.is_file() else None
     return int(match[1]) if match else None
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The line in a sysfs or device tree file; RailError where it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip("\0 \t\n")
     except OSError as error:

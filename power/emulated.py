@@ -29,7 +29,9 @@ STEPS_PER_CONVERSION = 4
 _STEP_S = STEP_NS * 1e-9
 _CACHE_NS = 1_000_000_000
 
-_INT = RailInfo("INT", 0.85, "emulated IRPS5401", STEP_NS, 0.125, 0.25)
+_INT = RailInfo(
+    "INT", 0.85, "emulated IRPS5401", STEP_NS, 0.125, 0.25, feeds="logic and processors"
+)
 _BOARD = RailInfo(
     "12V",
     12.0,
@@ -39,6 +41,7 @@ _BOARD = RailInfo(
     0.025,
     INA226_GAIN_ERROR,
     INA226_OFFSET_A,
+    "the whole board",
 )
 
 

@@ -40,6 +40,7 @@ class HwmonRails:
         model: the device tree's `model`; None reads it where `root` is the default.
 
     Attributes:
+        root: the hwmon folder.
         board: whose rails they are.
         excluded: rail -> why it is not offered (missing chip, switched off, unreadable, ...).
 
@@ -58,7 +59,7 @@ class HwmonRails:
         kernel: str | None = None,
         model: str | None = None,
     ) -> None:
-        self._clock = clock
+        self._clock, self.root = clock, root
         self.word = _word(root, board)
         self.excluded: dict[str, str] = {}
         self._files: dict[str, RailFiles] = {}

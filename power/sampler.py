@@ -58,6 +58,19 @@ class RailTrace:
 
 
 @dataclass(frozen=True, eq=False)
+class DieTrace:
+    """Die temperatures over a recording.
+
+    Attributes:
+        times_ns: int64 (n,), after each reading, ascending.
+        celsius: by name, float64 (n,).
+    """
+
+    times_ns: npt.NDArray[np.int64]
+    celsius: Mapping[str, npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
 class PowerTrace:
     """All rails of one recording.
 
@@ -66,12 +79,14 @@ class PowerTrace:
         period_ns: nominal time between samples.
         source: the rails word.
         emulated: whether the readings come from a model.
+        die: temperatures, or None where none were recorded.
     """
 
     rails: Mapping[str, RailTrace]
     period_ns: int
     source: str
     emulated: bool
+    die: DieTrace | None = None
 
 
 class Sampler:

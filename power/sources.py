@@ -10,6 +10,7 @@ from bacmac.host.device.board import Board
 from bacmac.host.device.clock import Clock, RealClock
 from bacmac.host.device.registry import open_board
 from bacmac.host.errors import RailError
+from bacmac.power.ams import Ams, find_ams
 from bacmac.power.boards import BOARDS
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
@@ -94,3 +95,12 @@ def chosen_rails(source: RailSource, names: Sequence[str]) -> tuple[RailInfo, ..
 def excluded_rails(source: RailSource) -> dict[str, str]:
     """Rail -> why it is not offered; empty for a source that offers all it has."""
     return dict(source.excluded) if isinstance(source, HwmonRails) else {}
+
+
+def ams_of(source: RailSource) -> Ams | None:
+    """The system monitor of the board whose rails these are; None where there is none.
+
+    Raises:
+        RailError: there is one and nothing of it can be read.
+    """
+    return find_ams(source.root) if isinstance(source, HwmonRails) else None

@@ -222,7 +222,7 @@ def test_overlay_hwh_writes_the_hand_off(run, tmp_path):
 
 
 def test_power_rails_are_marked_as_emulated(run):
-    rows = _json(run("power", "rails", "--json"))
+    rows = _json(run("power", "rails", "--json"))["rails"]
 
     assert {row["rail"] for row in rows} == {"INT", "12V"}
     assert all(row["emulated"] for row in rows)

@@ -10,6 +10,7 @@ from bacmac.cli.choices import (
     FILE,
     OUTPUT,
     OVERLAY,
+    accept_timing_option,
     device_option,
     folders_option,
     images_option,
@@ -21,6 +22,7 @@ from bacmac.cli.comparison import print_comparison, write_comparison
 from bacmac.cli.output import json_option, print_json, progress
 from bacmac.cli.remote_command import DeviceCommand
 from bacmac.host.pack.file import read_packed
+from bacmac.host.runtime.golden import Verify
 from bacmac.host.runtime.inputs import load_images_for
 from bacmac.power.compare import compare as run_comparison
 from bacmac.power.report import comparison_json, require_report
@@ -65,6 +67,14 @@ from bacmac.power.runs import Arm, ComparePlan
     show_default=True,
     help="Of the order of runs, the sampling jitter, and emulated noise.",
 )
+@click.option(
+    "--verify",
+    type=click.Choice(("sample", "all")),
+    default="sample",
+    show_default=True,
+    help="Images of each batch that are compared with the exact engine; a difference ends it.",
+)
+@accept_timing_option
 @device_option
 @rails_option
 @click.option(
@@ -90,6 +100,8 @@ def compare(
     run_seconds: float,
     idle_seconds: float,
     seed: int,
+    verify: Verify,
+    accept_timing: bool,
     device: str,
     rails_word: str,
     output: Path,
@@ -111,6 +123,8 @@ def compare(
         seed=seed,
         device=device,
         rails=rails_word,
+        verify=verify,
+        accept_timing=accept_timing,
     )
     with progress() as advance:
         comparison = run_comparison(plan, progress=advance)

@@ -108,11 +108,21 @@ def _joules(interval: Interval) -> str:
 def _arm_column(arm: ArmSummary | None) -> tuple[object, ...]:
     """What a person wants to know of an arm, top to bottom; the names of it for None."""
     if arm is None:
-        return "overlay", "model", "accuracy", "zero weights", "cycles", "products", "file [bytes]"
+        return (
+            "overlay",
+            "model",
+            "accuracy",
+            "equal to the exact engine",
+            "zero weights",
+            "cycles",
+            "products",
+            "file [bytes]",
+        )
     return (
         arm.overlay,
         arm.model,
         "no labels" if arm.accuracy is None else f"{arm.accuracy:.2%} of {arm.n_images:,}",
+        f"all {arm.n_verified:,} checked",
         f"{arm.sparsity:.1%}",
         f"{arm.cycles:,.0f}",
         f"{arm.products_done:,.0f}",

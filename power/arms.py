@@ -24,7 +24,8 @@ class ArmSummary:
         model, model_path, model_sha256, model_bytes: the packed file.
         weight_bits: bits of a weight code, largest over the layers.
         sparsity: share of zero weights.
-        n_images: images classified; n_correct of them right, None without labels.
+        n_images: images classified; n_correct of them right, None without labels; of n_verified
+            the outputs were compared with the exact engine's, all equal.
         cycles, busy_cycles, products_done, products_isolated, products_skipped: of one inference,
             by the device's counters.
     """
@@ -42,6 +43,7 @@ class ArmSummary:
     sparsity: float
     n_images: int
     n_correct: int | None
+    n_verified: int
     cycles: float
     busy_cycles: float
     products_done: float
@@ -75,6 +77,7 @@ def summarize_arm(
         _total(packed.model).sparsity,
         evaluation.n_images,
         evaluation.n_correct,
+        evaluation.work.stream.n_verified if evaluation.work else 0,
         record.counters.cycles / n,
         record.counters.busy_cycles / n,
         record.counters.products_done / n,

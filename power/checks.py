@@ -41,7 +41,7 @@ class Check:
 
 def check_records(records: Sequence[RunRecord], rails: Sequence[RailResult]) -> tuple[Check, ...]:
     """Every check, failed or not."""
-    checks = [*_outputs(records), *_work(records)]
+    checks = [*_outputs(records), *_verified(records), *_work(records)]
     period_s = records[0].trace.period_ns * 1e-9
     for rail in rails:
         checks += (*_sampling(rail, period_s), *_idle(rail), *_sensor(rail), *_statistics(rail))
@@ -54,6 +54,14 @@ def _outputs(records: Sequence[RunRecord]) -> Iterator[Check]:
         n = sum(r.arm == arm for r in records)
         text = f"{arm}: {_distinct(len(hashes))} in {n} runs"
         yield Check("same outputs in every run", "", len(hashes) == 1, text)
+
+
+def _verified(records: Sequence[RunRecord]) -> Iterator[Check]:
+    """A difference ends a comparison, so what is told here is how much was looked at."""
+    for arm in ARMS:
+        counts = [r.n_verified for r in records if r.arm == arm]
+        text = f"{arm}: {min(counts)} images or more in each of {len(counts)} runs, all equal"
+        yield Check("outputs as the exact engine computes them", "", min(counts) > 0, text)
 
 
 def _work(records: Sequence[RunRecord]) -> Iterator[Check]:

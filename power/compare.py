@@ -22,6 +22,7 @@ from bacmac.host.errors import DeviceError, MismatchError, RailError
 from bacmac.host.runtime.evaluate import Evaluation, evaluate
 from bacmac.host.runtime.session import Session
 from bacmac.overlays.fairness import LedgerRow, fairness_ledger
+from bacmac.overlays.marks import accepted_marks
 from bacmac.power.analysis import RailResult, analyse
 from bacmac.power.arms import ArmSummary, model_rows, summarize_arm
 from bacmac.power.checks import Check, check_records
@@ -52,6 +53,7 @@ class Comparison:
 
     Attributes:
         emulated: whether any part of it, accelerator or rails, is a model.
+        marks: what is known against an overlay and was accepted; part of the headline.
         plan: what was asked for.
         guard_s: the guard that was used.
         orders: order of the arms in each block.
@@ -66,6 +68,7 @@ class Comparison:
     """
 
     emulated: bool
+    marks: tuple[str, ...]
     plan: ComparePlan
     guard_s: float
     orders: tuple[tuple[ArmName, ArmName], ...]
@@ -92,9 +95,10 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """The answer in one or two sentences; says so where it is emulated."""
+        """The answer in one or two sentences; says so where it is emulated or marked."""
         rail, blocks = self.primary_result, self.plan.blocks
         origin = "EMULATED, an estimate by a model. " if self.emulated else ""
+        origin += "".join(f"MARKED, {mark}. " for mark in self.marks)
         on = f"dynamic energy per inference on {self.primary}"
         could = (
             ""
@@ -142,12 +146,15 @@ def compare(
     Raises:
         MismatchError: the images do not fit a model, or the models do not take the same images.
         CompileError: an overlay cannot run its model.
+        OverlayError: an overlay is not known to meet timing and that was not accepted.
         DeviceError: the device failed.
+        VerificationError: it made something else of an image than the exact engine.
         RailError: a rail cannot be read, holds too few samples, or cannot see the device.
     """
     _check_images(plan)
+    marks = _marks(plan)
     if board is not None:
-        return _compare_on(plan, board, progress)
+        return _compare_on(plan, marks, board, progress)
     board = open_board(plan.device)
     try:
         if board.provenance != "board" and plan.rails.startswith("hwmon:"):
@@ -155,12 +162,14 @@ def compare(
                 f"rails {plan.rails!r} are real sensors and device {plan.device!r} is no board: "
                 "they see nothing of its work; use emulated:"
             )
-        return _compare_on(plan, board, progress)
+        return _compare_on(plan, marks, board, progress)
     finally:
         board.close()
 
 
-def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> Comparison:
+def _compare_on(
+    plan: ComparePlan, marks: tuple[str, ...], board: Board, progress: Progress | None
+) -> Comparison:
     rails = open_rails(plan.rails, board, seed=plan.seed)
     guard_s = _guard_s(plan, rails)
     evaluations = {name: _evaluate(plan.arm(name), plan, board, progress) for name in ARMS}
@@ -183,6 +192,7 @@ def _compare_on(plan: ComparePlan, board: Board, progress: Progress | None) -> C
     names = [result.info.name for result in results]
     return Comparison(
         emulated,
+        marks,
         plan,
         guard_s,
         orders,
@@ -222,6 +232,17 @@ def _check_images(plan: ComparePlan) -> None:
         raise MismatchError(plan.images.source, "images", found="none", expected="1 or more")
 
 
+def _marks(plan: ComparePlan) -> tuple[str, ...]:
+    """What is known against the arms' overlays, each once."""
+    return tuple(
+        dict.fromkeys(
+            f"{overlay.manifest.name}: {mark}"
+            for overlay in (plan.bac.overlay, plan.mac.overlay)
+            for mark in accepted_marks(overlay, accept_timing=plan.accept_timing)
+        )
+    )
+
+
 def _guard_s(plan: ComparePlan, rails: RailSource) -> float:
     """At least the plan's, and 1.1 refreshes of the slowest rail: older readings are not the run's.
 
@@ -246,7 +267,7 @@ def _sampler_seed(plan: ComparePlan, run: int) -> int:
 
 
 def _evaluate(arm: Arm, plan: ComparePlan, board: Board, progress: Progress | None) -> Evaluation:
-    with Session(board, arm.overlay, arm.model.model) as session:
+    with Session(board, arm.overlay, arm.model.model, verify=plan.verify) as session:
         return evaluate(session, plan.images, progress)
 
 
@@ -255,7 +276,7 @@ def _sessions(plan: ComparePlan, board: Board) -> dict[ArmName, Session]:
 
     def session(name: ArmName, batch: int | None) -> Session:
         arm = plan.arm(name)
-        return Session(board, arm.overlay, arm.model.model, batch_size=batch)
+        return Session(board, arm.overlay, arm.model.model, batch_size=batch, verify=plan.verify)
 
     largest = min(session(name, None).batch_size for name in ARMS)
     batch = min(plan.batch_images, len(plan.images.images), largest)

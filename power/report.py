@@ -93,6 +93,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "emulated": comparison.emulated,
+        "marks": list(comparison.marks),
         "headline": comparison.headline,
         "verdict": comparison.verdict,
         "primary_rail": comparison.primary,
@@ -108,6 +109,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             "sample_period_s": plan.sample_period_s,
             "rails": plan.rails,
             "device": plan.device,
+            "verify": plan.verify,
             "orders": [list(order) for order in comparison.orders],
         },
         "images": {
@@ -208,6 +210,7 @@ def _record(record: RunRecord) -> dict[str, Any]:
         "clock_hz": record.clock_hz,
         "outputs_sha256": record.outputs_sha256,
         "provenance": record.provenance,
+        "n_verified": record.n_verified,
         **asdict(record.counters),
         **windows,
     }

@@ -19,6 +19,7 @@ from bacmac.host.errors import InputError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.pack.file import PackedModel
+from bacmac.host.runtime.golden import Verify
 from bacmac.host.runtime.results import Counters, Window
 from bacmac.host.runtime.session import Session
 from bacmac.power.rails import RailSource
@@ -59,9 +60,11 @@ class ComparePlan:
         sample_period_s: nominal time between samples.
         rails: the rails word.
         device: the device word.
+        verify: how much of each batch is compared with the exact engine: "sample" or "all".
+        accept_timing: use an overlay that is not known to meet timing, and mark the comparison.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: a number is out of range, or nothing would be verified.
     """
 
     bac: Arm
@@ -79,6 +82,8 @@ class ComparePlan:
     sample_period_s: float = 0.02
     rails: str = "emulated:"
     device: str = "functional:"
+    verify: Verify = "sample"
+    accept_timing: bool = False
 
     def __post_init__(self) -> None:
         checks = (
@@ -95,6 +100,13 @@ class ComparePlan:
         for field, good, value, expected in checks:
             if not good:
                 raise InputError("comparison plan", field, found=f"{value:g}", expected=expected)
+        if self.verify == "none":
+            raise InputError(
+                "comparison plan",
+                "verify",
+                found=self.verify,
+                expected="sample or all: energy of wrong results is not compared",
+            )
 
     def arm(self, name: ArmName) -> Arm:
         """The arm of that name."""
@@ -125,6 +137,7 @@ class RunRecord:
         counters: work done in `run`.
         outputs_sha256: of the outputs' bytes.
         provenance: where the accelerator ran.
+        n_verified: images whose outputs were compared with the exact engine's, all equal.
         trace: every sample of every rail, from before `before` to the end of `after`.
     """
 
@@ -142,6 +155,7 @@ class RunRecord:
     counters: Counters
     outputs_sha256: str
     provenance: Provenance
+    n_verified: int
     trace: PowerTrace
 
     @property
@@ -182,6 +196,7 @@ def measure_run(
     Raises:
         RailError: a rail cannot be read.
         DeviceError: the device failed.
+        VerificationError: outputs of the run are not the exact engine's: there is no record.
     """
     clock, arm = session.board.clock, plan.arm(spec.arm)
     images = plan.images.images[: spec.n_images]
@@ -194,14 +209,15 @@ def measure_run(
         try:
             before = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
             if spec.warm_up_passes:
-                session.repeat(images, spec.warm_up_passes)
-            result = session.repeat(images, spec.passes)
+                session.repeat_unverified(images, spec.warm_up_passes)
+            result = session.repeat_unverified(images, spec.passes)
             clock.sleep_ns(_ns(guard_s))
             after = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
         except BaseException:  # Ctrl-C too: leave no thread that reads sensors
             sampler.abandon()
             raise
         trace = sampler.stop()
+        result = session.verified(images, result)  # when no rail is read any more
     run = result.window
     return RunRecord(
         spec.block,
@@ -218,6 +234,7 @@ def measure_run(
         result.counters,
         hashlib.sha256(np.ascontiguousarray(result.outputs).tobytes()).hexdigest(),
         result.provenance,
+        result.n_verified,
         trace,
     )
 

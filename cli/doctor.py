@@ -13,13 +13,16 @@ import click
 
 from bacmac.cli.output import json_option, print_json, print_table
 from bacmac.host.device.clock import RealClock
+from bacmac.host.device.pynq.registry import describe_board
 from bacmac.host.device.registry import open_board
 from bacmac.host.device.rtl.build import cache_folder, find_tools
 from bacmac.host.errors import BacmacError
 from bacmac.host.files import write_text
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.registry import list_overlays
-from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
+from bacmac.power.ams import find_ams
+from bacmac.power.hwmon import HwmonRails
+from bacmac.power.sources import open_hwmon
 
 Level = Literal["ok", "note", "problem"]
 
@@ -38,6 +41,7 @@ EXTRAS = (
     ("onnx", "onnx", "reading .onnx models"),
     ("report", "matplotlib", "HTML reports with plots"),
     ("report", "jinja2", "HTML reports with plots"),
+    ("pynq", "pynq", "the board, or PYNQ on an emulated one"),
 )
 """Extra, a package of it, and what it is for."""
 
@@ -98,7 +102,7 @@ def _devices() -> list[Finding]:
             findings.append(Finding("problem", f"device {word}", str(error)))
         else:
             findings.append(Finding("ok", f"device {word}", "opens (emulated)"))
-    return [*findings, _rtl()]
+    return [*findings, _rtl(), _board(), _pynq()]
 
 
 def _rtl() -> Finding:
@@ -109,6 +113,21 @@ def _rtl() -> Finding:
         return Finding("note", "device rtl:", str(error))
     found = f"builds with Verilator {tools.version}, {tools.compiler_version}"
     return Finding("ok", "device rtl:", f"{found}; keeps in {cache_folder()}")
+
+
+def _board() -> Finding:
+    try:
+        return Finding("ok", "device pynq:", describe_board())
+    except BacmacError as error:
+        return Finding("note", "device pynq:", str(error))
+
+
+def _pynq() -> Finding:
+    try:
+        open_board("pynq:emulated").close()
+    except BacmacError as error:
+        return Finding("note", "device pynq:emulated", str(error))
+    return Finding("ok", "device pynq:emulated", f"opens; PYNQ {metadata.version('pynq')}")
 
 
 def _overlays() -> list[Finding]:
@@ -129,10 +148,30 @@ def _overlays() -> list[Finding]:
 
 def _rails() -> list[Finding]:
     try:
-        rails = HwmonRails(RealClock(), DEFAULT_ROOT).rails()
+        rails = open_hwmon("hwmon:", RealClock())
     except BacmacError as error:
         return [Finding("note", "power rails", str(error), "off the board: --rails emulated:")]
-    return [Finding("ok", "power rails", ", ".join(rail.name for rail in rails))]
+    names = ", ".join(rail.name for rail in rails.rails())
+    findings = [
+        Finding("ok", "power rails", f"{rails.board.name}: {names}", "bacmac power probe"),
+        *(
+            Finding("note", f"rail {name}", f"left out: {reason}")
+            for name, reason in rails.excluded.items()
+        ),
+    ]
+    return [*findings, _ams(rails)]
+
+
+def _ams(rails: HwmonRails) -> Finding:
+    subject = "system monitor"
+    try:
+        ams = find_ams(rails.root)
+        if ams is None:
+            return Finding("note", subject, "no AMS under IIO: die temperatures are not recorded")
+        found = ", ".join(f"{name} {c:.1f} C" for name, c in ams.temperatures_c().items())
+    except BacmacError as error:
+        return Finding("note", subject, str(error))
+    return Finding("ok", subject, found or "no temperature, voltages only")
 
 
 def _writable() -> Finding:

@@ -10,7 +10,9 @@ from bacmac.host.device.pynq.board import PynqBoard
 from bacmac.host.device.pynq.lock import BoardLock, lock_path
 from bacmac.host.device.pynq.preconditions import (
     Machine,
+    board_model,
     check_machine,
+    contiguous_memory,
     find_device,
     import_pynq,
 )
@@ -50,6 +52,20 @@ def open_pynq(word: str, *, tell: Tell | None = None, machine: Machine | None = 
 
     lock = None if name is None else BoardLock(word, lock_path(f"emulated-{_plain(word, name)}"))
     return EmulatedPynqBoard(word, hardware, lock=lock)
+
+
+def describe_board(machine: Machine | None = None) -> str:
+    """What `pynq:` would open: PYNQ's version, the board, its contiguous memory.
+
+    Raises:
+        DeviceError: as `open_pynq`, but for a board that another process has.
+    """
+    machine = machine or Machine()
+    check_machine(machine)
+    pynq = import_pynq()
+    find_device(pynq)
+    model = board_model(machine) or "a board without a name"
+    return f"PYNQ {pynq.__version__} on {model}; {contiguous_memory(machine)}"
 
 
 def _open_real(machine: Machine) -> Board:

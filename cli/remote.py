@@ -10,6 +10,7 @@ from bacmac.cli.choices import OUTPUT
 from bacmac.cli.output import json_option, note, print_json, print_table
 from bacmac.cli.remote_board import serve
 from bacmac.cli.remote_link import Link, parse_address
+from bacmac.cli.remote_protocol import job_age_s
 from bacmac.cli.remote_run import Record, attend, find_record, forget_records
 from bacmac.host.errors import InputError
 
@@ -42,7 +43,7 @@ def list_command(address: str, as_json: bool) -> None:
                 job["job"],
                 job["state"],
                 "" if job["status"] is None else job["status"],
-                _ago(job["age_s"]),
+                _ago(job_age_s(job["job"])),
                 " ".join(job["words"]),
             )
             for job in jobs
@@ -95,12 +96,14 @@ def stop(address: str, job: str) -> None:
     type=click.FloatRange(0),
     default=7.0,
     show_default=True,
-    help="Only what is as old as this; 0 for everything that ended.",
+    help="Only jobs as old as this; 0 for all that ended.",
 )
 def clean(address: str, days: float) -> None:
-    """Remove jobs that ended, and inputs that were sent, from a board."""
+    """Remove jobs that ended from a board, and the inputs that no job there uses any more."""
     with Link(parse_address(address), note) as link:
-        removed = link.call("clean", days=days)[0]["removed"]
+        names = [job["job"] for job in link.call("jobs")[0]["jobs"]]
+        old = [name for name in names if job_age_s(name) >= days * 86400]
+        removed = link.call("clean", jobs=old)[0]["removed"]
     forget_records(removed)
     note(f"{len(removed)} jobs removed.")
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from bacmac.cli.remote_job import (
     Job,
-    age_s,
     blobs_folder,
     create_job,
     hash_file,
@@ -42,6 +41,8 @@ from bacmac.host.errors import BacmacError, DeviceError
 
 SILENCE_S = 120.0
 """After so long without a request the user's end is taken for gone: a dead link may not tell."""
+SETTLED_S = 3600.0
+"""What is younger may belong to a job that is just being sent."""
 LOOK_S = 0.1
 """How often `watch` looks at a job's files."""
 
@@ -126,7 +127,6 @@ def start(
             folders=tuple(folders),
             outputs=tuple(outputs),
             columns=columns,
-            started_s=time.time(),
         )
     )
     start_job(folder)
@@ -139,6 +139,8 @@ def watch(*, body: bytes, job: str, offset: int, wait_s: float) -> tuple[Message
     Waits until there is something to tell, `wait_s` at most.
     """
     folder = job_folder(job)
+    if job_state(folder)[0] == "waiting":  # the link broke in the middle of its start
+        start_job(folder)
     deadline = time.monotonic() + wait_s
     while True:
         state, status = job_state(folder)  # asked first: nothing is printed after the end
@@ -179,26 +181,23 @@ def jobs(*, body: bytes) -> tuple[Message, bytes]:
         folder = job_folder(name)
         state, status = job_state(folder)
         words = list(read_job(folder).words)
-        found.append(
-            {"job": name, "state": state, "status": status, "age_s": age_s(folder), "words": words}
-        )
+        found.append({"job": name, "state": state, "status": status, "words": words})
     return {"jobs": found}, b""
 
 
-def clean(*, body: bytes, days: float) -> tuple[Message, bytes]:
-    """Remove jobs and inputs that are older, but nothing that a process uses."""
+def clean(*, body: bytes, jobs: list[str]) -> tuple[Message, bytes]:
+    """Remove these jobs, but none that runs, and all inputs that no job uses any more."""
     removed = []
-    for name in job_names():
+    for name in jobs:
         folder = job_folder(name)
-        if job_state(folder)[0] != "running" and age_s(folder) >= days * 86400:
+        if job_state(folder)[0] != "running":
             remove_job(folder)
             removed.append(name)
-    oldest = time.time() - days * 86400
     for leftover in jobs_folder().glob(".*"):  # of a start that was cut off
-        if leftover.stat().st_mtime <= oldest:
+        if _is_old(leftover):
             shutil.rmtree(leftover)
     for blob in blobs_folder().iterdir():
-        if blob.stat().st_mtime <= oldest:
+        if blob.stat().st_nlink == 1 and _is_old(blob):
             blob.unlink()
     return {"removed": removed}, b""
 
@@ -222,3 +221,8 @@ def _part_of(path: Path, offset: int) -> bytes:
             return handle.read(CHUNK_BYTES)
     except FileNotFoundError:
         return b""
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nobody can be about to use it."""
+    return abs(time.time() - path.stat().st_mtime) > SETTLED_S

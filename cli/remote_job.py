@@ -51,7 +51,6 @@ class Job:
         folders: folders to make.
         outputs: what may be fetched afterwards: these, `OUTPUT.something`, and what lies in them.
         columns: width of the user's terminal; 0 where there is none.
-        started_s: Unix time by the board's clock.
     """
 
     name: str
@@ -61,7 +60,6 @@ class Job:
     folders: tuple[str, ...]
     outputs: tuple[str, ...]
     columns: int
-    started_s: float
 
 
 def jobs_folder() -> Path:
@@ -265,11 +263,6 @@ def hash_file(path: Path) -> str:
         while block := handle.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def age_s(folder: Path) -> float:
-    """Seconds since the job was started, by the board's clock."""
-    return max(0.0, time.time() - read_job(folder).started_s)
 
 
 def _private_folder(name: str) -> Path:

@@ -84,8 +84,10 @@ class Address:
     word: str
 
     def __str__(self) -> str:
+        user, at, host = self.destination.rpartition("@")
+        host = f"[{host}]" if ":" in host else host
         port = "" if self.port is None else f":{self.port}"
-        return f"ssh://{self.destination}{port}/{self.word}"
+        return f"ssh://{user}{at}{host}{port}/{self.word}"
 
     @property
     def needs_root(self) -> bool:
@@ -130,6 +132,7 @@ class Link:
         self._ssh: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
         self._said = ""
+        self._status: int | None = None
         self._stood = False
         self._here = installed()
 
@@ -156,6 +159,10 @@ class Link:
                 self.hang_up()
                 if not self._stood:
                     raise DeviceError(self._advise(reason)) from error
+                if self._status == 1:  # a traceback: it would only come again
+                    raise DeviceError(
+                        f"{self.address.destination}: bacmac failed there: {reason}{self.if_lost}"
+                    ) from error
                 if not trials:
                     lost_s = time.monotonic()
                     self._tell(f"{self.address.destination}: link lost ({reason}); trying again")
@@ -235,9 +242,10 @@ class Link:
                 if len(heard) > NOISE_BYTES:
                     raise LinkLostError("a login script there prints without end")
             there, _ = receive_frame(pipe, ANSWER_S)
-        except LinkLostError:
+        except LinkLostError as error:
+            reason = self._last_line() or str(error)
             self._refuse(heard.decode(errors="replace"))
-            raise
+            raise LinkLostError(reason) from error
         if there != self._here:
             raise self._mismatch(f"version {there.get('version')}, code {there.get('code')}")
         self._stood = True
@@ -253,28 +261,31 @@ class Link:
             )
         if MISSING in heard:
             raise DeviceError(
-                f"{where}: no bacmac there, neither as {', '.join(BOARD_PROGRAMS)}: "
-                f"{self._installation()}; or say by BACMAC_REMOTE how it is called there"
+                f"{where}: no bacmac there, tried {', '.join(BOARD_PROGRAMS)} "
+                f"({self._installation(upgrade=False)}; or say in BACMAC_REMOTE how it is called)"
             )
+        if (command := os.environ.get("BACMAC_REMOTE")) and "not found" in self._said:
+            raise DeviceError(f"{where}: no bacmac there: BACMAC_REMOTE is {command!r}")
         if version := re.search(r"bacmac, version (\S+)", heard):
             raise self._mismatch(f"version {version[1]}, which cannot serve")
 
     def _mismatch(self, found: str) -> MismatchError:
         return MismatchError(
-            str(self.address),
-            "bacmac on the board",
+            self.address.destination,
+            "bacmac there",
             found=found,
             expected=f"version {self._here['version']}, code {self._here['code']}",
-            hint=self._installation(),
+            hint=self._installation(upgrade=True),
         )
 
-    def _installation(self) -> str:
+    def _installation(self, *, upgrade: bool) -> str:
         """The commands that put this bacmac on the board."""
         where, wheel = self.address.destination, f"bacmac-{self._here['version']}-py3-none-any.whl"
         port = "" if self.address.port is None else f"-P {self.address.port} "
+        options = "--force-reinstall --no-deps " if upgrade else ""
         return (
-            f"pip wheel --no-deps -w dist . && scp {port}dist/{wheel} {where}: , and there "
-            f"`sudo /usr/local/share/pynq-venv/bin/pip install --force-reinstall --no-deps {wheel}`"
+            f"here `pip wheel --no-deps -w dist . && scp {port}dist/{wheel} {where}:`, there "
+            f"`sudo /usr/local/share/pynq-venv/bin/pip install {options}{wheel}`"
         )
 
     def _advise(self, reason: str) -> str:
@@ -285,14 +296,16 @@ class Link:
         advice = next((text for part, text in ADVICE if part in said), "try `ssh {where}` by hand")
         if self.address.port is not None:
             where = f"-p {self.address.port} {where}"
-        return f"{self.address}: {reason}: {advice.format(host=host, where=where)}"
+        advice = advice.format(host=host, where=where)
+        return f"{self.address.destination}: {reason.removeprefix('ssh: ')} ({advice})"
 
     def _last_line(self) -> str:
-        """The last line that `ssh` printed; all of it is kept for the advice."""
+        """The last line that `ssh` printed; all of it, and its exit status, are kept."""
+        self._status = None
         if self._ssh is None or self._errors is None:
             return ""
         try:
-            self._ssh.wait(2)
+            self._status = self._ssh.wait(2)
         except subprocess.TimeoutExpired:
             return ""
         self._errors.seek(0)
@@ -307,8 +320,7 @@ def _board_command(address: Address) -> str:
     No single quote, backslash or exclamation mark is in it, so that any login shell passes it on.
     """
     if command := os.environ.get("BACMAC_REMOTE"):
-        script = f"{command} remote board || {command} --version"
-        return f"sh -c {shlex.quote(script)}"
+        return f"sh -c {shlex.quote(_serve(command))}"
     programs = " ".join(f'"{program}"' for program in BOARD_PROGRAMS)
     script = (
         f"x=$(if [ -r {XRT_PROFILE} ]; then . {XRT_PROFILE}; fi >/dev/null 2>&1; "
@@ -318,11 +330,16 @@ def _board_command(address: Address) -> str:
         script += (
             'if [ "$(id -u)" -ne 0 ]; then if sudo -n true; '
             'then r="sudo -n -H env${x:+ XILINX_XRT=$x}"; '
-            f'else echo "{NOT_ROOT}"; exit 1; fi; fi; '
+            f'else echo "{NOT_ROOT}"; exit 3; fi; fi; '
         )
+    serve = _serve('$r "$p"')
     script += (
-        f'for b in {programs}; do if p=$(command -v "$b"); '
-        'then $r "$p" remote board || $r "$p" --version; exit; fi; done; '
+        f'for b in {programs}; do if p=$(command -v "$b"); then {serve}; fi; done; '
         f'echo "{MISSING}"; exit 127'
     )
     return f"sh -c {shlex.quote(script)}"
+
+
+def _serve(command: str) -> str:
+    # an older bacmac refuses the words, with status 2, and is asked for its version
+    return f"{command} remote board; s=$?; if [ $s -eq 2 ]; then {command} --version; fi; exit $s"

@@ -7,6 +7,7 @@ means. Names of files travel inside JSON, so no shell ever sees one.
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import json
 import os
@@ -55,6 +56,12 @@ def is_job_name(text: str) -> bool:
     False
     """
     return _JOB.fullmatch(text) is not None
+
+
+def job_age_s(name: str) -> float:
+    """Seconds since a job was named, by the clock of the user, who named it: boards have none."""
+    named = time.strptime(name.rpartition("-")[0], "%Y%m%d-%H%M%S")
+    return max(0.0, time.time() - calendar.timegm(named))
 
 
 def installed() -> dict[str, str]:

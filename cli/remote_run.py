@@ -184,7 +184,7 @@ class _Follower:
                 sys.stderr.flush()
                 for what, (done, total) in answer["progress"].items():
                     advance(str(what), int(done), int(total))
-                if text or answer["state"] in ("running", "waiting"):
+                if text or answer["state"] == "running":
                     continue
                 if answer["state"] == "ended":
                     return int(answer["status"])

@@ -22,7 +22,7 @@ from bacmac.host.errors import DeviceError, OutputError, OverlayError
 from bacmac.host.files import write_bytes, write_text
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.overlays.hwh import DMA_SIZE_BYTES, IOPLL_HZ, clock_dividers
-from bacmac.overlays.registry import load_overlay
+from bacmac.overlays.manifest_text import manifest_text
 from bacmac.overlays.rtl_registers import rtl_localparams
 
 SCRIPT = "build.tcl"
@@ -34,16 +34,13 @@ MAX_INPUTS = 32
 """Of a lane of the RTL (docs/decisions/0006-fit.md)."""
 
 
-def write_inputs(overlay: Overlay, folder: Path, jobs: int = 0) -> Overlay:
+def write_inputs(overlay: Overlay, folder: Path, jobs: int = 0) -> None:
     """Write all that Vivado needs into `folder`, and remove results of an earlier build from it.
 
     Args:
         overlay: what is built.
         folder: made where it does not exist.
         jobs: threads that Vivado may use; 0 leaves it at its own default.
-
-    Returns:
-        the overlay as it stands in the folder: the same, from copies of its two texts.
 
     Raises:
         OverlayError: the RTL cannot be built as the manifest says.
@@ -65,15 +62,15 @@ def write_inputs(overlay: Overlay, folder: Path, jobs: int = 0) -> Overlay:
         write_bytes(folder / "rtl" / source.name, source.read_bytes())
     map_file = register_map_file(overlay)
     write_bytes(folder / "regmaps" / map_file.name, map_file.read_bytes())
-    manifest_name = f"{manifest.name}.toml"
-    write_bytes(folder / manifest_name, (overlay.folder / manifest_name).read_bytes())
+    comment = "What is built here; written by `bacmac overlay build`."
+    text = manifest_text(manifest, overlay.registers.name, comment)
+    write_text(folder / f"{manifest.name}.toml", text)
     body = settings(overlay)
     write_text(folder / SETTINGS, body)  # the hash is of what stands before the line that tells it
     write_text(
         folder / SETTINGS,
         f"{body}set design(jobs) {jobs}\nset design(inputs_sha256) {inputs_sha256(folder)}\n",
     )
-    return load_overlay(folder / manifest_name)
 
 
 def inputs_sha256(folder: Path) -> str:

@@ -45,8 +45,7 @@ def run_vivado(program: str, folder: Path, tell: Tell) -> None:
     """
     errors: list[str] = []
     last = ""
-    with _terminated_like_ctrl_c():
-        process = _start(program, folder)
+    with _terminated_like_ctrl_c(), _start(program, folder) as process:
         try:
             for line in process.stdout or ():
                 last = line.strip() or last

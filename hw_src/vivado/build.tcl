@@ -113,8 +113,9 @@ proc set_board {} {
 }
 
 # PL side of the processing system (PG201): one clock from the IO PLL, one reset, HPM0 towards the
-# registers, HP0 towards memory (S_AXI_GP2 is its name in the parameters). The rest stays as it is:
-# PYNQ's boot image sets it up, and no bitstream changes it.
+# registers, HP0 towards memory (S_AXI_GP2 is its name in the parameters). PYNQ sets the widths of
+# both ports from the hand-off when it downloads (AR 66295). The rest stays as it is: PYNQ's boot
+# image sets it up, and no bitstream changes it.
 proc add_processing_system {board_part} {
     global design
     create_bd_cell -type ip -vlnv xilinx.com:ip:zynq_ultra_ps_e ps

@@ -170,6 +170,10 @@ proc hand_off_module {cell} {
     foreach key [lsort [array names ::property $cell,CONFIG.*]] {
         set parameter [string map [list $cell,CONFIG. ""] $key]
         append text "<PARAMETER NAME=\"$parameter\" VALUE=\"$::property($key)\"/>\n"
+        # model parameters of the processing system's ports: PYNQ sets their widths by these
+        if {[regexp {^PSU__([MS]AXIGP\d)__DATA_WIDTH$} $parameter all port]} {
+            append text "<PARAMETER NAME=\"C_${port}_DATA_WIDTH\" VALUE=\"$::property($key)\"/>\n"
+        }
     }
     append text "</PARAMETERS>\n<PORTS>\n"
     foreach pin [lsort [array names ::role $cell/*]] {
@@ -225,8 +229,8 @@ proc hand_off_memory_map {cell} {
         if {![string match $cell/* $space] || $range eq "excluded"} { continue }
         lassign $range base bytes
         lassign [split [string range $segment 1 end] /] instance slave block
-        set master [string map {Data M_AXI_HPM0_FPD Data_MM2S M_AXI_MM2S Data_S2MM M_AXI_S2MM} [file tail $space]]
-        if {[string match Data_* [file tail $space]]} { set master M_AXI_[string range [file tail $space] 5 end] }
+        set master [dict get {Data M_AXI_HPM0_FPD Data_MM2S M_AXI_MM2S Data_S2MM M_AXI_S2MM} \
+            [file tail $space]]
         if {$instance eq "ps"} { set slave S_AXI_HP0_FPD }
         set type [expr {$instance eq "ps" ? "MEMORY" : "REGISTER"}]
         append text "<MEMRANGE ADDRESSBLOCK=\"$block\" BASEVALUE=\"[format 0x%08llX $base]\" HIGHVALUE=\"[format 0x%08llX [expr {$base + $bytes - 1}]]\" INSTANCE=\"$instance\" IS_DATA=\"TRUE\" IS_INSTRUCTION=\"TRUE\" MASTERBUSINTERFACE=\"$master\" MEMTYPE=\"$type\" SLAVEBUSINTERFACE=\"$slave\"/>\n"

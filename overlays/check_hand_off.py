@@ -314,7 +314,7 @@ def _seen(design: Design, module: Module, ps: Module | None) -> tuple[MemoryRang
 
 def _listed(words: Iterable[str]) -> str:
     """What is there instead, sorted, shortened; "none" for nothing."""
-    known = sorted(set(words))
+    known = sorted({word for word in words if word})
     more = f" and {len(known) - _MOST} more" if len(known) > _MOST else ""
     return ", ".join(word[:60] for word in known[:_MOST]) + more or "none"
 

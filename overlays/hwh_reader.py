@@ -149,13 +149,14 @@ def read_hwh(data: bytes, name: str = "hand-off") -> Design:
     words = (said.get(key, "").strip("-") for key in ("DEVICE", "PACKAGE", "SPEEDGRADE"))
     problems: list[str] = []
     elements = list(root.iter("MODULE"))
+    ranges = tuple(found for element in elements for found in _ranges(element, problems))
     return Design(
         name=said.get("NAME", ""),
         part="-".join(word for word in words if word),
         release=root.get("VIVADOVERSION", ""),
         is_for_emulation=root.get(MADE_FOR) == EMULATION,
         modules=tuple(_module(element, problems) for element in elements),
-        ranges=tuple(found for element in elements for found in _ranges(element, problems)),
+        ranges=ranges,
         problems=tuple(problems),
     )
 

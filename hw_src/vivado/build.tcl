@@ -256,7 +256,7 @@ proc draw_block_design {board_part} {
     add_processing_system $board_part
     add_accelerator
     add_dma
-    # PG164: peripherals are held in reset for 16 cycles after the interconnect
+    # releases the interconnect first, the peripherals 16 cycles later (PG164)
     create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset:5.0 resets
     add_interconnect control ps/M_AXI_HPM0_FPD {accelerator/s_axi axi_dma/S_AXI_LITE}
     add_interconnect memory {axi_dma/M_AXI_MM2S axi_dma/M_AXI_S2MM} ps/S_AXI_HP0_FPD
@@ -347,6 +347,8 @@ proc build {} {
     say "drawing the block design"
     create_project -in_memory -part $design(part)
     set_property target_language Verilog [current_project]
+    # no project looks these up in this flow (UG835, auto_detect_xpm); DMA and SmartConnect use them
+    set_property XPM_LIBRARIES {XPM_CDC XPM_FIFO XPM_MEMORY} [current_project]
     set_property ip_repo_paths [list $work/ip] [current_project]
     update_ip_catalog
     set board_part [set_board]

@@ -40,6 +40,12 @@ command synth_design {} {-top -part} 0 0 {
     if {$given(-top) ne $::top || $given(-part) ne $::property(project,part)} {
         error "synth_design: $given(-top) for $given(-part)"
     }
+    foreach library {XPM_CDC XPM_FIFO XPM_MEMORY} {
+        if {![info exists ::property(project,XPM_LIBRARIES)]
+                || $library ni $::property(project,XPM_LIBRARIES)} {
+            error "synth_design: macros of $library are black boxes"
+        }
+    }
     if {!$::property(project,in_memory)} { error "synth_design: this is not the non-project flow" }
 }
 command all_clocks {} {} 0 0 { return [expr {[setting HEADLESS 0] ? "" : "clk_pl_0"}] }

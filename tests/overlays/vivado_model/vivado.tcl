@@ -79,7 +79,7 @@ proc made {name what} {
 
 # Properties that may be set, by kind of object; those of a cell are its IP's parameters.
 array set settable {
-    project {part board_part target_language ip_repo_paths}
+    project {part board_part target_language ip_repo_paths XPM_LIBRARIES}
     fileset {top}
     core {name version display_name description}
     bus_interface {slave_memory_map_ref}

@@ -2,11 +2,13 @@
 
 An overlay is a manifest (`NAME.toml`) and the register map that it names. The shipped ones are
 package data; a user keeps own ones in a folder: `NAME.toml` beside its `.bit` and `.hwh`, and a
-register map of its own, where it has one, under `regmaps/`. The formats are in docs/overlays.md.
+register map of its own, where it has one, under `regmaps/`. A build of a shipped overlay keeps its
+name and takes its place. The formats are in docs/overlays.md.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
@@ -22,6 +24,8 @@ from bacmac.overlays.strict_toml import Table, read_text
 RESOURCES = ("LUT", "FF", "DSP", "BRAM36", "URAM", "slack_ns")
 """What a manifest may say of a build; slack is the worst setup slack, so it may be negative."""
 
+BUILD_MAY_SAY = ("description", "resources", "resources_source", "files")
+"""In what a build's manifest may differ from the shipped one of its name, whose place it takes."""
 
 _NAME = r"[a-z0-9]+([-_][a-z0-9]+)*"
 _PART = r"xc[a-z0-9]+-[a-z0-9]+-[0-9][a-z]*-[a-z]+"
@@ -141,25 +145,44 @@ def parse_manifest(path: Path, text: str) -> tuple[Manifest, str]:
 
 
 def _manifests(folders: Sequence[Path]) -> dict[str, Path]:
-    """Path of each manifest by the name of its file."""
-    found: dict[str, Path] = {}
-    for folder in (_package_folder("manifests"), *folders):
-        try:
-            paths = sorted(p for p in folder.iterdir() if p.suffix == ".toml")
-        except OSError as error:
-            raise OverlayError(
-                folder, "folder", found=error.strerror or str(error), expected="a readable folder"
-            ) from error
-        for path in paths:
-            first = found.setdefault(path.stem, path)
-            if first.resolve() != path.resolve():
+    """Path of each manifest by the name of its file; a build stands for the shipped one."""
+    shipped = _named(_package_folder("manifests"))
+    found = dict(shipped)
+    for folder in folders:
+        for name, path in _named(folder).items():
+            earlier = found.setdefault(name, path)
+            if earlier.resolve() == path.resolve():
+                continue
+            differing = _differing(earlier, path) if earlier == shipped.get(name) else ()
+            if earlier != shipped.get(name) or differing:
+                also = f", and differs in {', '.join(differing)}" if differing else ""
                 raise OverlayError(
                     path,
                     "name",
-                    found=f"{path.stem!r}, which {first} has too",
-                    expected="one manifest for each name",
+                    found=f"{name!r}, which {earlier} has too{also}",
+                    expected="one manifest for each name, or a build of the shipped one",
                 )
+            found[name] = path
     return found
+
+
+def _named(folder: Path) -> dict[str, Path]:
+    try:
+        return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix == ".toml"}
+    except OSError as error:
+        raise OverlayError(
+            folder, "folder", found=error.strerror or str(error), expected="a readable folder"
+        ) from error
+
+
+def _differing(shipped: Path, other: Path) -> tuple[str, ...]:
+    """In what the other is no build of the shipped overlay: a build may say itself what it took."""
+    one, two = _load(shipped), _load(other)
+    names = [
+        field.name for field in dataclasses.fields(Manifest) if field.name not in BUILD_MAY_SAY
+    ]
+    differing = [n for n in names if getattr(one.manifest, n) != getattr(two.manifest, n)]
+    return (*differing, *(() if one.registers == two.registers else ("register map",)))
 
 
 def _load(path: Path) -> Overlay:

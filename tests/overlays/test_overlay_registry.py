@@ -102,11 +102,71 @@ def test_an_unknown_name_lists_those_there_are() -> None:
         load_overlay("bac-pot5")
 
 
-def test_a_shipped_name_cannot_be_shadowed(tmp_path: Path) -> None:
-    (tmp_path / "bac-pot4.toml").write_text(MANIFEST)
+def build_of(folder: Path, *changes: tuple[str, str]) -> Path:
+    """A folder with a manifest of a shipped overlay's name."""
+    folder.mkdir(exist_ok=True)
+    text = MANIFEST
+    for old, new in changes:
+        text = replaced(text, old, new)
+    (folder / "bac-pot4.toml").write_text(text)
+    return folder
 
-    with pytest.raises(OverlayError, match="one manifest for each name"):
+
+def test_a_build_takes_the_place_of_the_shipped_overlay(tmp_path: Path) -> None:
+    folder = build_of(
+        tmp_path,
+        (LUT, "LUT = 31000\nslack_ns = 0.25"),
+        ('source = "estimate: ', 'source = "measured: '),
+        ('description = "', 'description = "built: '),
+        ('"bac-pot4.bit"', '"bacmac.bit"'),
+    )
+
+    found = load_overlay("bac-pot4", [folder])
+
+    assert found.folder == folder
+    assert found.manifest.resources["LUT"] == 31000
+    assert [o.folder for o in list_overlays([folder])] == [folder, *(SHIPPED,) * 3]
+    assert load_overlay("bac-pot4").folder == SHIPPED
+    assert load_overlay("bac-pot4", [folder, folder / "."]).folder == folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ([("clock_hz = 187.5e6", "clock_hz = 150e6")], "clock_hz"),
+        ([("inputs = 16", "inputs = 8"), ("abi = 2", "abi = 3")], "abi, geometry"),
+        ([("build_id = 0xBAC40001", "build_id = 0xBAC40009")], "build_id"),
+    ],
+)
+def test_what_is_no_build_of_it_cannot_shadow_a_shipped_overlay(
+    tmp_path: Path, changes: list[tuple[str, str]], differing: str
+) -> None:
+    folder = build_of(tmp_path, *changes)
+
+    with pytest.raises(
+        OverlayError, match=f"which .*bac-pot4.toml has too, and differs in {differing};"
+    ):
+        load_overlay("bac-pot4", [folder])
+    assert load_overlay(folder / "bac-pot4.toml").folder == folder
+
+
+def test_another_register_map_is_no_build(tmp_path: Path) -> None:
+    (build_of(tmp_path) / "regmaps").mkdir()
+    (tmp_path / "regmaps" / "accelerator-v2.toml").write_text(
+        replaced(MAP, "version = 2", "version = 3")
+    )
+
+    with pytest.raises(OverlayError, match="differs in register map;"):
         list_overlays([tmp_path])
+
+
+def test_two_builds_of_one_name_are_an_error(tmp_path: Path) -> None:
+    folders = [build_of(tmp_path / "one"), build_of(tmp_path / "two")]
+
+    with pytest.raises(
+        OverlayError, match=r"one/bac-pot4\.toml has too; expected one manifest for"
+    ):
+        list_overlays(folders)
 
 
 def test_a_folder_given_twice_is_no_duplicate(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 DEVICES = ("functional:", "reference:", "rtl:", pytest.param("pynq:", marks=pytest.mark.board))
 """Where the device contract runs; `pynq:emulated` by the option, in an environment with PYNQ."""
 
+FAULTY = ("functional:", "rtl:")
+"""Where tests of emulated faults run unless devices are named."""
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """tests/pynq imports PYNQ: only where a device of its kind was named (see .ci/pynq.sh)."""
@@ -34,9 +37,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `device_word` runs on every device."""
+    """A test that takes `device_word` runs on every device, `faulty_word` where faults can be."""
+    named = metafunc.config.getoption("--device")
     if "device_word" in metafunc.fixturenames:
-        metafunc.parametrize("device_word", metafunc.config.getoption("--device") or DEVICES)
+        metafunc.parametrize("device_word", named or DEVICES)
+    if "faulty_word" in metafunc.fixturenames:
+        emulated = [word for word in named or FAULTY if word != "pynq:"]
+        metafunc.parametrize("faulty_word", emulated)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

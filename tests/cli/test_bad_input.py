@@ -489,9 +489,9 @@ def device_is_unknown(w: World) -> Arguments:
     return _run(w, None, None, "--device", "teleport:")
 
 
-@case("batch", "100000")
-def batch_is_larger_than_the_chip_holds(w: World) -> Arguments:
-    return _run(w, None, None, "--batch", "100000")
+@case("--buffers", "17")
+def buffers_are_too_many(w: World) -> Arguments:
+    return _run(w, None, None, "--buffers", "17")
 
 
 # Rails

@@ -41,6 +41,83 @@ def test_a_batch_of_no_images_is_refused(models, batch_size):
         Session(EmulatedBoard(), OVERLAY, model, batch_size=batch_size)
 
 
+def test_a_batch_larger_than_the_chip_holds_is_split_as_equally_as_can_be(models):
+    model, images = models.everything()
+    narrow = replace(OVERLAY.manifest, max_transfer_bytes=32767)  # 170 images of 192 bytes
+    overlay = replace(OVERLAY, manifest=narrow)
+    many = np.concatenate([images] * 60)
+
+    with Session(EmulatedBoard(), overlay, model, batch_size=400) as session:
+        results = list(session.stream(many))
+        with pytest.raises(MismatchError, match="expected 1 to 134, the images of one batch"):
+            session.repeat(many[:135], 1)
+    with Session(EmulatedBoard(), OVERLAY, model) as session:
+        (eleven,) = session.stream(images)
+
+    assert session.program.max_batch == 170
+    assert [len(result.outputs) for result in results] == [134, 133, 133, 134, 126]
+    outputs = np.concatenate([result.outputs for result in results])
+    assert np.array_equal(outputs, np.concatenate([eleven.outputs] * 60))
+
+
+def test_a_generator_of_images_of_unknown_length_is_streamed(models):
+    model, images = models.everything()
+
+    with Session(EmulatedBoard(), OVERLAY, model, batch_size=4) as session:
+        one_by_one = list(session.stream(image for image in images))
+        in_blocks = list(session.stream([images[:3], images[3], images[4:]]))
+        expected = list(session.stream(images))
+
+    for results in (one_by_one, in_blocks):
+        assert [result.first_index for result in results] == [0, 4, 8]
+        for result, same in zip(results, expected, strict=True):
+            assert np.array_equal(result.outputs, same.outputs)
+
+
+def test_a_source_that_fails_leaves_its_own_error_and_a_device_that_works(models):
+    model, images = models.everything()
+
+    class CameraError(Exception):
+        pass
+
+    def camera():
+        yield images[:7]
+        raise CameraError("unplugged")
+
+    board = EmulatedBoard()
+    with Session(board, OVERLAY, model, batch_size=2, buffers=3) as session:
+        given = []
+        with pytest.raises(CameraError, match="unplugged"):
+            given.extend(session.stream(camera()))
+        results = list(session.stream(images))
+
+    assert len(given) < 4
+    assert sum(len(result.outputs) for result in results) == 11
+    assert board.n_buffers == 0
+
+
+def test_what_a_batch_moved_and_how_long_it_took_is_told(models):
+    model, images = models.everything()
+
+    with Session(EmulatedBoard(), OVERLAY, model, batch_size=4) as session:
+        results = list(session.stream(images))
+        program = session.program
+
+    for result, n in zip(results, (4, 4, 3), strict=True):
+        assert result.bytes_in == n * program.input.n_bytes
+        assert result.bytes_out == n * program.output.n_bytes
+        assert result.latency_ns >= result.window.end_ns - result.window.start_ns > 0
+        assert result.retried == ""
+
+
+@pytest.mark.parametrize("buffers", [0, 17])
+def test_buffers_are_one_to_sixteen(models, buffers):
+    model, _ = models.everything()
+
+    with pytest.raises(ValueError, match=f"{buffers} buffers; 1 to 16"):
+        Session(EmulatedBoard(), OVERLAY, model, buffers=buffers)
+
+
 def test_images_of_another_shape_or_type_are_refused_at_once(models):
     model, images = models.everything()
 

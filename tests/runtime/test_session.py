@@ -51,10 +51,11 @@ def test_a_batch_larger_than_the_chip_holds_is_split_as_equally_as_can_be(models
         results = list(session.stream(many))
         with pytest.raises(MismatchError, match="expected 1 to 134, the images of one batch"):
             session.repeat(many[:135], 1)
+        largest = session.program.max_batch
     with Session(EmulatedBoard(), OVERLAY, model) as session:
         (eleven,) = session.stream(images)
 
-    assert session.program.max_batch == 170
+    assert largest == 170
     assert [len(result.outputs) for result in results] == [134, 133, 133, 134, 126]
     outputs = np.concatenate([result.outputs for result in results])
     assert np.array_equal(outputs, np.concatenate([eleven.outputs] * 60))

@@ -61,15 +61,15 @@ class Tensor:
     def pack(self, values: Codes | Outputs, out: npt.NDArray[np.uint8]) -> None:
         """Write values (n, C, H, W) into `out`, uint8 (n, n_bytes)."""
         used = self._used_bytes
-        target = out[:, :used].view(self._stored)
-        channels, height, width = self.shape
-        target.reshape(-1, height, width, channels)[...] = values.transpose(0, 2, 3, 1)
+        # NumPy 1.21, which PYNQ's images have, views only what lies in one piece as bytes
+        rows = np.ascontiguousarray(values.transpose(0, 2, 3, 1), self._stored)
+        out[:, :used] = rows.reshape(len(values), -1).view(np.uint8)
         out[:, used:] = 0
 
     def unpack(self, data: npt.NDArray[np.uint8]) -> Outputs:
         """Values (n, C, H, W), a new array, of data uint8 (n, n_bytes)."""
         channels, height, width = self.shape
-        values = data[:, : self._used_bytes].view(self._stored)
+        values = np.ascontiguousarray(data[:, : self._used_bytes]).view(self._stored)
         ordered = values.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
         return np.array(ordered, self.dtype, order="C")
 

@@ -108,19 +108,32 @@ def show(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
 
 @overlay.command()
 @click.argument("name")
+@click.option(
+    "--accept-timing",
+    is_flag=True,
+    help="Timing that was not shown to be met is a warning; results stay marked.",
+)
 @folders_option
 @json_option
-def check(name: str, folders: tuple[Path, ...], as_json: bool) -> None:
-    """Check overlay NAME: manifest, register map, bitstream and hand-off file.
+def check(name: str, accept_timing: bool, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Check overlay NAME: manifest, register map, and what a build left beside them.
 
-    Exit status 2 when anything is wrong; a bitstream that does not exist yet is a note.
+    Bitstream and hand-off of one build, for this board and this register map; timing met;
+    utilisation as the manifest says. All findings at once; exit status 2 when one is an error.
+    A bitstream that does not exist yet is a note.
     """
     found = load_overlay(name, folders)
-    findings = check_overlay(found)
+    findings = check_overlay(found, accept_timing=accept_timing)
     failed = any(finding.level == "error" for finding in findings)
     if as_json:
         print_json(
-            {"overlay": name, "ok": not failed, "findings": [asdict(item) for item in findings]}
+            {
+                "overlay": found.manifest.name,
+                "folder": str(found.folder),
+                "sha256": found.sha256,
+                "ok": not failed,
+                "findings": [asdict(item) for item in findings],
+            }
         )
     else:
         print_table(

@@ -12,6 +12,8 @@ from typing import Literal
 
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.manifest.overlay import Overlay
+from bacmac.overlays.bundle import bundle_files
+from bacmac.overlays.vivado_reports import read_timing_summary, read_utilization
 
 ACTIVATION_BITS = 8
 """Stored bits of an activation in every design of ABI 1."""
@@ -39,10 +41,13 @@ class LedgerRow:
 
 
 def fairness_ledger(a: Overlay, b: Overlay) -> tuple[LedgerRow, ...]:
-    """Compare two overlays property by property, from their manifests alone.
+    """Compare two overlays property by property: manifests, and the reports of their builds.
 
     Two arms of one product term (or of unequal weight bits) are not a comparison of shift with
     multiply: what follows from that is marked a confound.
+
+    Raises:
+        OverlayError: a report beside a manifest cannot be read.
 
     >>> from bacmac.overlays.registry import load_overlay
     >>> rows = fairness_ledger(load_overlay("bac-pot4"), load_overlay("mac-uniform8"))
@@ -89,22 +94,53 @@ def _structure(a: Overlay, b: Overlay) -> Iterator[LedgerRow]:
         yield _row(item, first, second, "confound")
 
 
+def known_resources(overlay: Overlay) -> tuple[str, dict[str, float]]:
+    """What an overlay takes, and where that is known from.
+
+    From the reports beside its manifest, where they are there and the design is placed; else what
+    the manifest says.
+
+    Returns:
+        "measured: ..." or "estimate: ...", and the numbers by the names of a manifest.
+
+    Raises:
+        OverlayError: a report that is there cannot be read.
+    """
+    manifest, files = overlay.manifest, bundle_files(overlay)
+    source, resources = manifest.resources_source, dict(manifest.resources)
+    if files.utilization.is_file():
+        report = read_utilization(files.utilization)
+        if report.is_placed:
+            source, resources = f"measured: {report.header.tool} utilisation", report.resources
+    if files.timing.is_file():
+        slack_ns = read_timing_summary(files.timing).wns_ns
+        resources = resources if slack_ns is None else {**resources, "slack_ns": slack_ns}
+    return source, resources
+
+
 def _resources(a: Overlay, b: Overlay) -> Iterator[LedgerRow]:
-    """Logic follows from the product term; memory does not, and slack is a matter of the build."""
+    """Logic and slack follow from the product term; memory does not, nor does missed timing."""
     one, two = a.manifest, b.manifest
-    how_a, how_b = (m.resources_source.partition(":")[0] for m in (one, two))
-    source = how_a if how_a == how_b else f"a: {how_a}, b: {how_b}"
-    follows: Kind = (
-        "arithmetic" if (one.product, one.scheme) != (two.product, two.scheme) else "confound"
-    )
+    (source_a, values_a), (source_b, values_b) = known_resources(a), known_resources(b)
+    how_a, how_b = (source.partition(":")[0] for source in (source_a, source_b))
+    short_a, short_b = (_first_clause(source) for source in (source_a, source_b))
+    source = short_a if short_a == short_b else f"a: {short_a}; b: {short_b}"
+    differ = (one.product, one.scheme) != (two.product, two.scheme)
     yield _row(
         "resources known by", how_a, how_b, "confound", "an estimate and a build do not compare"
     )
-    for name in dict.fromkeys((*one.resources, *two.resources)):
-        value_a, value_b = one.resources.get(name), two.resources.get(name)
-        known = value_a is not None and value_b is not None
-        kind = follows if known and name in ("LUT", "FF", "DSP") else "confound"
+    for name in dict.fromkeys((*values_a, *values_b)):
+        value_a, value_b = values_a.get(name), values_b.get(name)
+        follows = False
+        if value_a is not None and value_b is not None:
+            met = name == "slack_ns" and min(value_a, value_b) >= 0
+            follows = differ and (met or name in ("LUT", "FF", "DSP"))
+        kind: Kind = "arithmetic" if follows else "confound"
         yield _row(name, _shown(value_a), _shown(value_b), kind, source)
+
+
+def _first_clause(source: str) -> str:
+    return source.partition(",")[0]
 
 
 def _shown(value: float | None) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 from bacmac.host.device.pynq.preconditions import import_pynq
 from bacmac.power.rails import RailSource, RawSample
 
-
 _COLUMNS = {"voltage": (1, 1e-3, "V"), "current": (2, 1e-3, "A"), "power": (3, 1e-6, "W")}
 
 

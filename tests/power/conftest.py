@@ -1,8 +1,9 @@
-"""A tiny random model in every arm's scheme, images for it, and plans on the emulated board."""
+"""Tiny random models with images and plans on the emulated board; a synthetic sysfs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -73,3 +74,49 @@ def make_plan() -> Callable[..., ComparePlan]:
         return ComparePlan(**(values | changes))  # type: ignore[arg-type]
 
     return make
+
+
+class Sysfs:
+    """A synthetic /sys: hwmon devices behind I2C buses, and a system monitor under IIO."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hwmon = folder / "class" / "hwmon"
+        self.iio = folder / "bus" / "iio" / "devices"
+        self.hwmon.mkdir(parents=True)
+
+    def bus(self, number: int, name: str) -> None:
+        """Name an I2C bus, as "i2c-0-mux (chan_id 1)"."""
+        bus = self.folder / "devices" / f"i2c-{number}"
+        bus.mkdir(parents=True, exist_ok=True)
+        (bus / "name").write_text(f"{name}\n")
+
+    def chip(self, device: str, name: str, files: dict[str, object], label: str = "") -> Path:
+        """A hwmon device; `device` is its path below devices/, as "i2c-4/4-0040"."""
+        number = len(list(self.hwmon.iterdir()))
+        home = self.folder / "devices" / device / "hwmon" / f"hwmon{number}"
+        home.mkdir(parents=True)
+        for file, value in {"name": name, **files}.items():
+            (home / file).write_text(f"{value}\n")
+        if label:
+            (home / "label").write_text(f"{label}\n")
+        (home / "device").symlink_to(self.folder / "devices" / device)
+        (self.hwmon / f"hwmon{number}").symlink_to(home)
+        return home
+
+    def ams(self, name: str, files: dict[str, object]) -> Path:
+        """An IIO device; a driver of another kind stands before it."""
+        other = self.iio / "iio:device0"
+        other.mkdir(parents=True)
+        (other / "name").write_text("ina226\n")
+        device = self.iio / "iio:device1"
+        device.mkdir()
+        for file, value in {"name": name, **files}.items():
+            (device / file).write_text(f"{value}\n")
+        return device
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path) -> Sysfs:
+    """An empty synthetic /sys."""
+    return Sysfs(tmp_path / "sys")

@@ -155,7 +155,7 @@ def test_a_forgotten_flush_or_invalidate_is_found_by_the_golden_check(faulty_wor
     [
         ("wrong-id=0x12345678", "register ID: found 0x12345678; expected 0x4241434d"),
         ("build-id=57005", r"register BUILD: found 0x0000dead; expected 0x\w+ of overlay bac-pot4"),
-        ("clock-hz=250e6", r"clock: found 250.000 MHz; expected 187.500 MHz"),
+        ("clock-hz=250e6", r"clock: found (250.000|249.998) MHz; expected 187.500 MHz"),
     ],
 )
 def test_a_device_that_is_not_what_was_loaded_is_refused(faulty_word, fault, message, models):

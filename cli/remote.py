@@ -105,7 +105,7 @@ def clean(address: str, days: float) -> None:
         old = [name for name in names if job_age_s(name) >= days * 86400]
         removed = link.call("clean", jobs=old)[0]["removed"]
     forget_records(removed)
-    note(f"{len(removed)} jobs removed.")
+    note(f"{len(removed)} job{'' if len(removed) == 1 else 's'} removed.")
 
 
 @remote.command(hidden=True)

@@ -231,6 +231,7 @@ class Link:
                 start_new_session=True,  # Ctrl-C is for this process, which then tells the board
             )
         except OSError as error:
+            self._errors.close()
             raise DeviceError(f"{words[0]}: {error.strerror}: install OpenSSH's client") from error
         assert self._ssh.stdout is not None
         pipe = self._ssh.stdout.fileno()

@@ -13,13 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from bacmac.cli import remote_link, remote_protocol
+from bacmac.cli import output, remote_link, remote_run
+from bacmac.cli.remote_job import job_state
 
 GATE = """
 import os, signal, sys, time
@@ -150,18 +151,489 @@ def board(server: Board, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
 
 
 def _is_over(job: Path) -> bool:
-    return (job / "status").exists() or not (job / "claim").exists()
+    return job_state(job)[0] not in ("running", "waiting")
 
 
-def test_a_run_there_prints_and_writes_what_a_run_here_does(
-    board, run, bac_file, test_images, tmp_path
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in tasks.split()]
+
+
+@contextmanager
+def _started(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """`bacmac WORDS` in a process of its own, as in a terminal of its own."""
+    bacmac = Path(sys.executable).with_name("bacmac")
+    with subprocess.Popen(
+        [bacmac, *map(str, words)],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _wait_for_gate(board: Board) -> None:
+    _wait_for(lambda: Path(f"{board.gate}.runs").exists())
+
+
+@pytest.fixture
+def words(bac_file, test_images, tmp_path) -> tuple[object, ...]:
+    """A run of a moment that prints JSON and writes there.npz."""
+    output = tmp_path / "there.npz"
+    return ("run", bac_file, "--images", test_images, "--limit", 20, "--json", "-o", output)
+
+
+@pytest.fixture
+def expected(run, words, tmp_path) -> tuple[object, bytes]:
+    """What the run prints and writes on this machine."""
+    outcome = run(*words)
+    written = (tmp_path / "there.npz").read_bytes()
+    (tmp_path / "there.npz").unlink()
+    return json.loads(outcome.out), written
+
+
+def test_a_run_there_prints_and_writes_what_a_run_here_does(board, run, words, expected, tmp_path):
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 0, outcome.err
+    assert (json.loads(outcome.out), (tmp_path / "there.npz").read_bytes()) == expected
+    assert f"job {board.job().name}" in outcome.err
+    assert str(tmp_path / "there.npz") not in outcome.out
+
+
+def test_nobody_else_can_look_into_a_job(board, run, words):
+    run(*words, "--device", board.address)
+
+    for folder in (board.cache / "jobs", board.cache / "blobs"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_was_sent_before_is_not_sent_again(board, run, words, monkeypatch):
+    sent = []
+    send = remote_link.send_frame
+    monkeypatch.setattr(
+        remote_link,
+        "send_frame",
+        lambda pipe, message, body=b"": (sent.append(len(body)), send(pipe, message, body))[1],
+    )
+    run(*words, "--device", board.address)
+    first = sum(sent)
+    sent.clear()
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 0
+    assert first == sum(Path(str(words[i])).stat().st_size for i in (1, 3))
+    assert sum(sent) == 0
+
+
+def test_verify_and_its_remarks_come_from_there(board, run, bac_file, test_images):
+    outcome = run(
+        "verify", bac_file, "--images", test_images, "--limit", 5, "--device", board.address
+    )
+
+    assert outcome.status == 0, outcome.err
+    assert "5 images are equal on functional: and reference:" in outcome.out
+
+
+def test_compare_writes_what_it_writes_here(
+    board, run, bac_file, mac_file, test_images, tmp_path, monkeypatch
 ):
-    words = ("run", bac_file, "--images", test_images, "--limit", 20, "--json", "-o")
-    here = run(*words, tmp_path / "here.npz")
+    words = ("compare", "--bac", bac_file, "--mac", mac_file, "--images", test_images)
+    words = (*words, "--limit", 8, "--blocks", 2, "--run-seconds", 5, "--idle-seconds", 2)
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    local = run(*words, "--no-report")
+    monkeypatch.chdir(there)
 
-    there = run(*words, tmp_path / "there.npz", "--device", board.address)
+    outcome = run(*words, "--no-report", "--device", board.address)
 
-    assert there.status == 0, there.err
-    assert json.loads(there.out) == json.loads(here.out)
-    assert (tmp_path / "there.npz").read_bytes() == (tmp_path / "here.npz").read_bytes()
-    assert f"job {board.job().name}" in there.err
+    assert outcome.status == local.status == 0, outcome.err
+    assert outcome.out == local.out
+    assert [path.name for path in there.iterdir()] == ["comparison.json"]
+    found, wanted = (json.loads((d / "comparison.json").read_text()) for d in (there, here))
+    assert found.keys() == wanted.keys()
+    assert found["headline"] == wanted["headline"]
+
+
+def test_rails_of_a_board_are_recorded_there(board, run, tmp_path):
+    address = board.address.replace("functional:", "emulated:")
+
+    outcome = run(
+        "power", "record", "--rails", address, "--seconds", 1, "-o", tmp_path / "t.csv", "--json"
+    )
+
+    assert outcome.status == 0, outcome.err
+    assert json.loads(outcome.out)["emulated"] is True
+    assert (tmp_path / "t.csv").stat().st_size > 1000
+
+
+def test_names_of_files_may_hold_anything(board, run, bac_file, test_images, tmp_path, monkeypatch):
+    odd = tmp_path / 'it\'s "my" $HOME; `id`'
+    (odd / "-deep").mkdir(parents=True)
+    model = odd / "-a \\ model\n*.safetensors"
+    shutil.copy(bac_file, model)
+    shutil.copy(test_images, odd / "-deep" / "images !#.npz")
+    monkeypatch.chdir(odd / "-deep")
+
+    outcome = run(
+        "run",
+        "--images=images !#.npz",
+        "--limit=5",
+        "-o",
+        "../out 'put'.npz",
+        f"--device={board.address}",
+        "--",
+        f"../{model.name}",
+    )
+
+    assert outcome.status == 0, outcome.err
+    assert (odd / "out 'put'.npz").is_file()
+    assert "../out 'put'.npz: 5 rows" in outcome.err
+
+
+def test_an_overlay_of_ones_own_goes_along(board, run, bac_file, test_images, tmp_path):
+    shipped = Path(__file__).parents[2] / "overlays" / "manifests" / "bac-pot4.toml"
+    mine = tmp_path / "overlays" / "mine.toml"
+    mine.parent.mkdir()
+    text = shipped.read_text().replace('name = "bac-pot4"', 'name = "mine"')
+    mine.write_text(text.replace("bac-pot4.bit", "mine.bit").replace("bac-pot4.hwh", "mine.hwh"))
+    words = ("run", bac_file, "--images", test_images, "--limit", 2, "--json")
+
+    by_path = run(*words, "--overlay", mine, "--device", board.address)
+    by_name = run(
+        *words, "--overlay", "mine", "--overlay-folder", mine.parent, "--device", board.address
+    )
+
+    for outcome in (by_path, by_name):
+        assert outcome.status == 0, outcome.err
+        assert json.loads(outcome.out)["overlay"] == "mine"
+
+
+def test_an_error_there_is_the_error_and_the_status_here(board, run, test_images, tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no model")
+
+    outcome = run("run", broken, "--images", test_images, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "Error: " in outcome.err
+    assert "broken.safetensors: file: found 8 bytes" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_the_device_is_asked_for_by_the_word_after_the_board(board, run, words):
+    outcome = run(*words, "--device", board.address.replace("functional:", "nonsense:"))
+
+    assert outcome.status == 2
+    assert "nonsense:" in outcome.err
+
+
+def test_an_input_that_is_not_here_is_told_before_anything_is_sent(run, tmp_path):
+    outcome = run(
+        "run", tmp_path / "no.npz", "--images", __file__, "--device", "ssh://nowhere.invalid"
+    )
+
+    assert outcome.status == 2
+    assert "no.npz: model: found no such file on this machine" in outcome.err
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(run, bac_file, test_images):
+    outcome = run(
+        "run",
+        bac_file,
+        "--images",
+        test_images,
+        "-o",
+        "/no/such/folder.npz",
+        "--device",
+        "ssh://nowhere.invalid",
+    )
+
+    assert outcome.status == 2
+    assert "/no/such/folder.npz: cannot be written" in outcome.err
+
+
+def test_one_command_has_one_board(run, bac_file, mac_file, test_images):
+    outcome = run(
+        *("compare", "--bac", bac_file, "--mac", mac_file, "--images", test_images),
+        *("--device", "ssh://one", "--rails", "ssh://two/hwmon:"),
+    )
+
+    assert outcome.status == 2
+    assert "found one and two; expected one board" in outcome.err
+
+
+def test_another_bacmac_there_is_refused_with_both_named(board, run, words, monkeypatch):
+    mine = {"version": "9.9.9", "code": "c0ffee"}
+    monkeypatch.setattr(remote_link, "installed", lambda: mine)
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "expected version 9.9.9, code c0ffee" in outcome.err
+    assert "found version 0." in outcome.err
+    assert "pip wheel --no-deps" in outcome.err
+    assert "scp -P" in outcome.err
+    assert not (board.cache / "jobs").exists()
+
+
+def _script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_bacmac_too_old_to_serve_is_named(board, run, words, tmp_path, monkeypatch):
+    old = 'if [ "$1" = remote ]; then exit 2; fi; echo "bacmac, version 0.0.9"'
+    monkeypatch.setenv("BACMAC_REMOTE", _script(tmp_path / "old", old))
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "found version 0.0.9" in outcome.err
+
+
+def test_no_bacmac_there_is_said_with_what_was_tried(board, run, words, monkeypatch):
+    monkeypatch.setenv("BACMAC_REMOTE", "/no/such/bacmac")
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "no bacmac there: BACMAC_REMOTE is '/no/such/bacmac'" in outcome.err
+
+
+def test_a_bacmac_that_does_not_start_says_why(board, run, words, tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "BACMAC_REMOTE",
+        _script(tmp_path / "bad", "echo ModuleNotFoundError: No module named click >&2; exit 1"),
+    )
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "No module named click" in outcome.err
+
+
+def test_what_a_login_script_prints_does_no_harm(board, run, words, tmp_path, monkeypatch):
+    real = board.environment["BACMAC_REMOTE"]
+    monkeypatch.setenv(
+        "BACMAC_REMOTE", _script(tmp_path / "noisy", f'echo Welcome to PYNQ; exec {real} "$@"')
+    )
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 0, outcome.err
+    assert "Welcome" not in outcome.out
+
+
+def test_a_host_that_does_not_exist_is_said(board, run, words):
+    outcome = run(*words, "--device", "ssh://me@nowhere.invalid")
+
+    assert outcome.status == 2
+    assert "me@nowhere.invalid: Could not resolve hostname" in outcome.err
+    assert "check the name" in outcome.err
+
+
+def test_a_port_where_nobody_listens_is_said(board, run, words):
+    outcome = run(*words, "--device", f"ssh://127.0.0.1:{_free_port()}")
+
+    assert outcome.status == 2
+    assert "Connection refused" in outcome.err
+    assert "has the board booted" in outcome.err
+
+
+def test_a_key_that_is_not_accepted_is_said_and_no_password_asked(board, run, words, monkeypatch):
+    monkeypatch.setenv("BACMAC_SSH", f"{board.environment['BACMAC_SSH']} -i /dev/null")
+    monkeypatch.setenv(
+        "BACMAC_SSH", board.environment["BACMAC_SSH"] + " -o PubkeyAuthentication=no"
+    )
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "Permission denied" in outcome.err
+    assert "ssh-copy-id" in outcome.err
+
+
+@pytest.mark.parametrize(("known", "advice"), [("changed", "ssh-keygen -R"), ("new", "by hand")])
+def test_a_host_key_that_is_not_the_known_one_is_said(
+    board, run, words, tmp_path, monkeypatch, known, advice
+):
+    file = tmp_path / "known_hosts"
+    port = board.address.split(":")[2].split("/")[0]
+    key = (Path(board.environment["BACMAC_SSH"].split()[-1]).parent / "user_key.pub").read_text()
+    file.write_text(f"[127.0.0.1]:{port} {key}" if known == "changed" else "")
+    monkeypatch.setenv(
+        "BACMAC_SSH", f"{board.environment['BACMAC_SSH']} -o UserKnownHostsFile={file}"
+    )
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "Host key verification failed" in outcome.err
+    assert advice in outcome.err
+
+
+def test_no_ssh_here_is_said(board, run, words, monkeypatch):
+    monkeypatch.setenv("BACMAC_SSH", "/no/such/ssh")
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 2
+    assert "/no/such/ssh: No such file or directory" in outcome.err
+
+
+@pytest.mark.parametrize("killed", ["the client", "the session"])
+def test_a_link_that_breaks_in_the_middle_costs_nothing(board, words, expected, tmp_path, killed):
+    board.gate.touch()
+    with _started(*words, "--device", board.address) as here:
+        _wait_for_gate(board)
+        victims = _children(here.pid) if killed == "the client" else _children(board.sshd.pid)
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        _wait_for(lambda: _children(board.sshd.pid))
+        board.gate.unlink()
+        out, err = here.communicate(timeout=60)
+
+    assert here.returncode == 0, err
+    assert (json.loads(out), (tmp_path / "there.npz").read_bytes()) == expected
+    assert "link lost" in err
+    assert "the link stands again" in err
+    assert board.runs == 1
+
+
+def test_a_killed_command_leaves_a_job_that_is_fetched_later(board, run, words, expected, tmp_path):
+    board.gate.touch()
+    with _started(*words, "--device", board.address) as here:
+        _wait_for_gate(board)
+        here.kill()
+        here.wait()
+    listed = json.loads(run("remote", "list", board.address, "--json").out)
+    board.gate.unlink()
+
+    outcome = run("remote", "fetch", board.address, board.job().name)
+
+    assert [job["state"] for job in listed] == ["running"]
+    assert outcome.status == 0, outcome.err
+    assert (json.loads(outcome.out), (tmp_path / "there.npz").read_bytes()) == expected
+    assert board.runs == 1
+
+
+def test_ctrl_c_here_interrupts_the_job_there(board, words, tmp_path):
+    board.gate.touch()
+    with _started(*words, "--device", board.address) as here:
+        _wait_for_gate(board)
+        here.send_signal(signal.SIGINT)
+        _, err = here.communicate(timeout=60)
+
+    assert here.returncode == 130, err
+    assert f"Interrupting job {board.job().name}" in err
+    assert job_state(board.job()) == ("ended", 130)
+    assert not (tmp_path / "there.npz").exists()
+
+
+def test_a_board_that_stays_away_is_given_up_and_the_job_named(
+    board, run, words, expected, tmp_path, monkeypatch
+):
+    ssh = board.environment["BACMAC_SSH"]
+    down = tmp_path / "down"
+    flaky = f"if [ -e {down} ]; then echo ssh: No route to host >&2; exit 255; fi; exec {ssh}"
+    monkeypatch.setenv("BACMAC_SSH", _script(tmp_path / "flaky", f'{flaky} "$@"'))
+    monkeypatch.setattr(remote_link, "RECONNECT_S", 0.6)
+    tell = remote_link.send_frame
+
+    def cut(pipe: int, message: dict[str, object], body: bytes = b"") -> None:
+        tell(pipe, message, body)
+        if message["do"] == "start":
+            _wait_for_gate(board)
+            down.touch()
+            for session in _children(board.sshd.pid):
+                os.kill(session, signal.SIGKILL)
+
+    monkeypatch.setattr(remote_link, "send_frame", cut)
+    board.gate.touch()
+    outcome = run(*words, "--device", board.address)
+    down.unlink()
+    board.gate.unlink()
+
+    fetched = run("remote", "fetch", board.address, board.job().name)
+
+    assert outcome.status == 2
+    assert "no link for 1 s (ssh: No route to host)" in outcome.err
+    assert f"bacmac remote fetch {board.address} {board.job().name}" in outcome.err
+    assert fetched.status == 0, fetched.err
+    assert (json.loads(fetched.out), (tmp_path / "there.npz").read_bytes()) == expected
+    assert board.runs == 1
+
+
+def test_a_job_that_vanished_is_not_waited_for(board, words):
+    board.gate.touch()
+    with _started(*words, "--device", board.address) as here:
+        _wait_for_gate(board)
+        command = int((board.job() / "pid").read_text())
+        runner = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+        for process in (runner, command):
+            os.kill(process, signal.SIGKILL)
+        _, err = here.communicate(timeout=60)
+
+    assert here.returncode == 2
+    assert "gone without an exit status" in err
+
+
+def test_jobs_are_listed_stopped_fetched_elsewhere_and_cleaned(board, run, words, tmp_path):
+    run(*words, "--device", board.address)
+    name = board.job().name
+    shutil.rmtree(board.environment["BACMAC_CACHE"])  # as on a machine that did not start it
+
+    table = run("remote", "list", board.address)
+    nowhere = run("remote", "fetch", board.address, name)
+    fetched = run("remote", "fetch", board.address, name, "-o", tmp_path / "elsewhere")
+    kept = run("remote", "clean", board.address)
+    run("remote", "stop", board.address, name)
+    cleaned = run("remote", "clean", board.address, "--days", 0)
+    gone = run("remote", "stop", board.address, name)
+    empty = run("remote", "list", board.address)
+
+    assert name in table.out
+    assert "ended" in table.out
+    assert nowhere.status == 2
+    assert "did not start; expected --output FOLDER" in nowhere.err
+    assert fetched.status == 0
+    assert (tmp_path / "elsewhere" / "there.npz").is_file()
+    assert "0 jobs removed" in kept.err
+    assert "1 job removed" in cleaned.err
+    assert gone.status == 2
+    assert f"no job {name!r}" in gone.err
+    assert "No jobs there" in empty.err
+
+
+def test_a_running_job_is_stopped_from_elsewhere(board, run, words):
+    board.gate.touch()
+    with _started(*words, "--device", board.address) as here:
+        _wait_for_gate(board)
+        stopped = run("remote", "stop", board.address, board.job().name)
+        here.communicate(timeout=60)
+
+    assert stopped.status == 0
+    assert here.returncode == 130
+
+
+def test_progress_there_is_drawn_here(board, run, bac_file, test_images, monkeypatch):
+    drawn = []
+
+    @contextmanager
+    def draw() -> Iterator[output.Advance]:
+        yield lambda *what: drawn.append(what)
+
+    monkeypatch.setattr(remote_run, "progress", draw)
+
+    run("run", bac_file, "--images", test_images, "--device", board.address)
+
+    assert any(done == total == 500 for _, done, total in drawn)

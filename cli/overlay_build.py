@@ -14,7 +14,7 @@ from bacmac.cli.output import json_option, note, print_json, print_table, say
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.registry import load_overlay
 from bacmac.overlays.vivado_bundle import VIVADO_FOLDER, Bundle, collect_bundle
-from bacmac.overlays.vivado_inputs import SCRIPT, write_inputs
+from bacmac.overlays.vivado_inputs import SCRIPT, check_buildable, write_inputs
 from bacmac.overlays.vivado_run import locked, run_vivado, vivado_command
 
 
@@ -46,7 +46,8 @@ def build(
     folder = output or Path("build") / overlay.manifest.name
     vivado_folder = folder / VIVADO_FOLDER
     found = None if script_only else program or shutil.which("vivado")
-    with locked(vivado_folder):
+    check_buildable(overlay)
+    with locked(vivado_folder, make=True):
         write_inputs(overlay, vivado_folder, jobs or 0)
         if found is None:
             _tell_command(folder, as_json, missing=not script_only)

@@ -67,13 +67,21 @@ def run_vivado(program: str, folder: Path, tell: Tell) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, make: bool = False) -> Iterator[None]:
     """Hold a folder against a second build in it; the lock goes with the process.
 
+    Args:
+        folder: that Vivado works in.
+        make: make it where it does not exist.
+
     Raises:
-        OverlayError: another process builds there.
-        OutputError: the folder cannot be made.
+        OverlayError: another process builds there, or there is no such folder.
+        OutputError: it cannot be made or written.
     """
+    if not make and not folder.is_dir():
+        raise OverlayError(
+            folder, "folder", found="none", expected="what `bacmac overlay build` has written"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")

@@ -290,15 +290,29 @@ proc find_below {folder name} {
     return $found
 }
 
+# Where a generated file lies differs between releases; of two the later one is the design's.
+proc generated {name} {
+    set newest ""
+    foreach file [find_below [pwd] $name] {
+        if {$newest eq "" || [file mtime $file] >= [file mtime $newest]} {
+            set newest $file
+        }
+    }
+    if {$newest eq ""} {
+        error "nothing below [pwd] is called $name"
+    }
+    return $newest
+}
+
 proc implement {} {
     global SYSTEM design
     set block_design [one [get_files $SYSTEM.bd] $SYSTEM.bd]
     # Synthesized with the top: in this flow no out-of-context run would make its checkpoint (UG912)
     set_property synth_checkpoint_mode None $block_design
     generate_target all $block_design
+    say "hand-off: [generated $SYSTEM.hwh]"
     make_wrapper -files $block_design -top
-    set wrapper [one [find_below [pwd] ${SYSTEM}_wrapper.v] "${SYSTEM}_wrapper.v below [pwd]"]
-    read_verilog [list $wrapper]
+    read_verilog [list [generated ${SYSTEM}_wrapper.v]]
     synth_design -top ${SYSTEM}_wrapper -part $design(part)
     if {[llength [all_clocks]] == 0} {
         error "no clock constrains the design: the processing system's constraints were not read"
@@ -319,8 +333,7 @@ proc write_results {board_part} {
     report_utilization -file ${name}_utilization.rpt
     set_property BITSTREAM.CONFIG.USERID $design(build_id) [current_design]
     write_bitstream -force $name.bit
-    set hand_offs [find_below [pwd] $SYSTEM.hwh]
-    file copy -force [one $hand_offs "$SYSTEM.hwh below [pwd]"] $name.hwh
+    file copy -force [generated $SYSTEM.hwh] $name.hwh
     set file [open [file join $out build.txt] w]
     puts $file "inputs_sha256 $design(inputs_sha256)"
     puts $file "vivado [version -short]"

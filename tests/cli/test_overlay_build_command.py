@@ -123,6 +123,23 @@ def test_collecting_before_vivado_ran_says_what_to_run(run, no_vivado, tmp_path)
     assert f"in {tmp_path}/b/vivado run vivado -mode batch" in outcome.err
 
 
+def test_a_folder_that_is_not_there_is_told_and_not_made(run, tmp_path):
+    outcome = run("overlay", "collect", tmp_path / "typo")
+
+    assert outcome.status == 2
+    assert "typo/vivado: folder: found none; expected what `bacmac overlay build`" in outcome.err
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told(run, no_vivado, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    outcome = run("overlay", "build", "bac-pot4", "-o", tmp_path / "file")
+
+    assert outcome.status == 2
+    assert "file/vivado: cannot be written: Not a directory" in outcome.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_kill_end_vivado_too_and_leave_no_bundle(vivado, tmp_path, number):
     record = tmp_path / "record.txt"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bacmac.host.errors import OverlayError
+from bacmac.host.errors import OutputError, OverlayError
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.registry import list_overlays, load_overlay
 from bacmac.overlays.vivado_bundle import collect_bundle
@@ -155,6 +155,38 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         collect_bundle(tmp_path)
 
 
+def test_no_manifest_stands_beside_files_of_two_builds(build, monkeypatch):
+    collect_bundle(build)
+    real, put = Path.replace, []
+
+    def fail_at_the_third(path: Path, target: Path) -> Path:
+        if target.name.endswith((".bit", ".hwh", ".rpt", ".sha256")):
+            put.append(target.name)
+            if len(put) == 3:
+                raise OSError(28, "No space left on device")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail_at_the_third)
+    with pytest.raises(OutputError, match="No space left on device"):
+        collect_bundle(build)
+    monkeypatch.undo()
+
+    assert not (build / "bac-pot4.toml").exists()
+    assert collect_bundle(build).overlay.manifest.name == "bac-pot4"
+    assert names(build) == FILES
+
+
+def test_a_new_build_replaces_the_earlier_one(build, run_model):
+    before = collect_bundle(build).overlay
+    run_model(OVERLAY, build / "vivado", slack="0.500")
+
+    after = collect_bundle(build).overlay
+
+    assert before.manifest.resources["slack_ns"] == 0.234
+    assert after.manifest.resources["slack_ns"] == 0.5
+    assert [f for f in check_overlay(after) if f.level != "ok"] == []
+
+
 def test_vivados_first_errors_are_told(build, fake_vivado, monkeypatch):
     monkeypatch.setenv("MODEL_FAIL", "place_design")
     lines: list[str] = []
@@ -183,7 +215,7 @@ def test_a_program_that_is_not_vivado_is_told(build, tmp_path):
 
 def test_two_builds_do_not_work_in_one_folder(tmp_path):
     with (
-        locked(tmp_path / "vivado"),
+        locked(tmp_path / "vivado", make=True),
         pytest.raises(OverlayError, match="another build at work in it"),
         locked(tmp_path / "vivado"),
     ):

@@ -20,7 +20,7 @@ from bacmac.overlays.vivado_run import locked, run_vivado, vivado_command
 
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", type=FILE, help="Folder of the build  [default: build/NAME]")
+@click.option("-o", "--output", type=FILE, help="Folder of the build [default: build/NAME].")
 @click.option(
     "--jobs", type=click.IntRange(1, 32), help="Threads of Vivado [default: its own choice]."
 )

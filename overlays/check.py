@@ -51,13 +51,19 @@ def check_overlay(overlay: Overlay, *, accept_timing: bool = False) -> tuple[Fin
         overlay: as it was loaded.
         accept_timing: timing that was not shown to be met is a warning, not an error.
     """
-    return (
+    found = (
         *_check_registers(overlay),
         *_check_addresses(overlay),
         *_check_clock(overlay),
         *_check_part(overlay),
         *check_bundle(overlay, accept_timing=accept_timing),
     )
+    return tuple(Finding(f.level, f.subject, _printable(f.text)) for f in found)
+
+
+def _printable(text: str) -> str:
+    """Words of files that come from anywhere drive no terminal, and stay in one line."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _check_registers(overlay: Overlay) -> Iterator[Finding]:

@@ -90,8 +90,8 @@ def _presence(files: BundleFiles, design: Design | None) -> Iterator[Finding]:
         yield Finding(
             "note",
             "bitstream",
-            "no bitstream: this overlay runs emulated only; "
-            "a bitstream is built by Vivado from hw_src (see hw_src/README.md)",
+            "no bitstream: this overlay runs emulated only; `bacmac overlay build` makes one, "
+            "by Vivado (see hw_src/README.md)",
         )
         if design is not None and not design.is_for_emulation:
             yield Finding(

@@ -283,20 +283,30 @@ def _number(text: str, what: str, problems: list[str]) -> int | None:
 def parse_integer(text: str) -> int | None:
     """A number below 2**64 as hand-offs write them; None for any other word.
 
-    Vectors are written in hexadecimal, or bit by bit; more digits of 0 and 1 than any decimal
-    number below 2**64 has are bits.
+    A vector is written in hexadecimal, as in Verilog, or bit by bit in quotes; more digits of 0
+    and 1 than any decimal number below 2**64 has are bits too.
 
     >>> parse_integer("0xA0000000"), parse_integer("32'hBAC40001"), parse_integer("auto")
     (2684354560, 3133407233, None)
-    >>> parse_integer("10111010110001000000000000000001") == 0xBAC40001
+    >>> parse_integer('"10111010110001000000000000000001"') == 0xBAC40001
     True
     """
-    word = text.strip().strip('"').lower()
-    prefix = next((prefix for prefix in ("0x", "32'h", "0b") if word.startswith(prefix)), "")
-    digits = word[len(prefix) :]
-    is_bits = prefix == "0b" or (not prefix and re.fullmatch(r"[01]{21,64}", digits))
-    try:
-        value = int(digits, 2 if is_bits else 16 if prefix else 10)
-    except ValueError:
-        return None
-    return value if 0 <= value < 1 << 64 else None
+    word = text.strip().lower()
+    for pattern, base in _NUMBERS:
+        match = pattern.fullmatch(word)
+        if match:
+            value = int(match.group(1), base)
+            return value if value < 1 << 64 else None
+    return None
+
+
+_NUMBERS = tuple(
+    (re.compile(pattern, re.ASCII), base)
+    for pattern, base in (
+        (r"(?:0x|\d*'h)([0-9a-f]{1,80})", 16),
+        (r"(?:0b|\d*'b)([01]{1,80})", 2),
+        (r'"([01]{1,80})"', 2),
+        (r"([01]{21,80})", 2),
+        (r"(?:\d*'d)?(\d{1,80})", 10),
+    )
+)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.overlays.bitfile import PREAMBLE
@@ -229,6 +231,14 @@ def test_a_wrong_bit_file_is_an_error(tmp_path: Path, bit: bytes, text: str) -> 
     assert text in found[0][1]
 
 
+def test_words_of_a_file_drive_no_terminal(tmp_path: Path) -> None:
+    overlay = build(tmp_path, bit=bit_file(design="bacmac_system\x1b[2J\n;UserID=0XBAC40001"))
+
+    (text,) = (f.text for f in check_overlay(overlay) if f.subject == "bitstream")
+
+    assert text.startswith("bac-pot4.bit: bacmac_system?[2J?, ")
+
+
 @pytest.mark.parametrize("user_id", ["", ";UserID=0XFFFFFFFF", ";UserID=nothing"])
 def test_a_bitstream_without_a_build_id_is_a_note(tmp_path: Path, user_id: str) -> None:
     found = told(build(tmp_path, bit=bit_file(design=f"bacmac_system{user_id};Version=2024.1")))
@@ -433,3 +443,19 @@ def test_a_base_that_the_decoder_cannot_match_is_an_error(tmp_path: Path) -> Non
 
     assert found.level == "error"
     assert "multiple of its size" in found.text
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_the_files_hold_there_are_findings(tmp_path: Path, data: st.DataObject) -> None:
+    overlay = build(tmp_path)
+    path = data.draw(st.sampled_from(sorted(tmp_path.iterdir())))
+    whole = path.read_bytes()
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 200)))
+    path.write_bytes(whole[:start] + data.draw(st.binary(max_size=30)) + whole[end:])
+
+    found = check_overlay(overlay)
+
+    assert found
+    assert all(f.text.isprintable() for f in found)

@@ -15,7 +15,7 @@ from bacmac.host.runtime.results import Window
 from bacmac.power.ams import Ams
 from bacmac.power.energy import energy_j
 from bacmac.power.hwmon import HwmonRails
-from bacmac.power.rails import implausible
+from bacmac.power.rails import RailSource, implausible
 from bacmac.power.record import record, write_trace_csv
 from bacmac.power.sampler import PowerTrace, RailTrace
 from bacmac.power.sources import ams_of, excluded_rails, open_with_clock
@@ -75,14 +75,14 @@ def rails(rails_word: str, as_json: bool) -> None:
         )
         return
     print_table(
-        ["rail", "V", "A", "V x I [W]", "step [W]", "feeds", "instrument"],
+        ["rail", "V", "A", "V x I", "step", "feeds", "instrument"],
         [
             (
                 row["rail"],
                 f"{row['voltage_v']:.3f}",
                 f"{row['current_a']:.3f}",
                 f"{row['power_w']:.3f}",
-                f"{row['quantum_w']:.3f}",
+                f"{row['quantum_w']:.4f}",
                 row["feeds"],
                 row["instrument"],
             )
@@ -90,7 +90,7 @@ def rails(rails_word: str, as_json: bool) -> None:
         ],
         numbers=(1, 2, 3, 4),
         prose=(5, 6),
-        title="EMULATED rails" if source.emulated else "",
+        title=f"{'EMULATED rails' if source.emulated else _board(source)}: V, A, W",
     )
     if ams is not None:
         _print_ams(ams)
@@ -101,6 +101,10 @@ def rails(rails_word: str, as_json: bool) -> None:
         note(f"{name}: left out: {reason}")
     if isinstance(source, HwmonRails):
         note(f"{source.board.name}: {source.board.remark}")
+
+
+def _board(source: RailSource) -> str:
+    return source.board.name if isinstance(source, HwmonRails) else source.word
 
 
 def _print_ams(ams: Ams) -> None:

@@ -59,8 +59,9 @@ def probe(
 ) -> None:
     """Watch each rail and tell refresh, step, noise, cost of a read, and what it can resolve.
 
-    Leave the board idle meanwhile for its noise. A rail whose step is coarse may not change then:
-    let the board work, and take the noise from 12V.
+    What it resolves is told for rails that the programmable logic is on. Leave the board idle
+    meanwhile for its noise. A rail whose step is coarse may not change then: let the board work,
+    and take the noise from a finer rail.
     """
     source, clock = open_with_clock(rails_word)
     campaign = Campaign(watts or ASSUMED_WATTS, blocks, run_s, assumed=watts is None)
@@ -69,7 +70,7 @@ def probe(
         for info in chosen_rails(source, names):
             log = watch(source, clock, info, seconds, progress=advance)
             probes.append(analyse_reads(log, virtual=source.emulated))
-    found = [(p, resolvable(p, campaign)) for p in probes]
+    found = [(p, resolvable(p, campaign) if p.info.sees_logic else None) for p in probes]
     excluded = excluded_rails(source)
     if as_json:
         print_json(
@@ -84,7 +85,8 @@ def probe(
         return
     _print(found, "EMULATED rails" if source.emulated else "")
     for _, resolution in found:
-        say(f"{resolution.sentence}.")
+        if resolution is not None:
+            say(f"{resolution.sentence}.")
     for p, _ in found:
         for text in _remarks(p):
             note(f"{p.info.name}: {text}")
@@ -92,7 +94,7 @@ def probe(
         note(f"{name}: left out: {reason}")
 
 
-def _print(found: list[tuple[RailProbe, Resolution]], title: str) -> None:
+def _print(found: list[tuple[RailProbe, Resolution | None]], title: str) -> None:
     print_table(
         ["rail", "mean [W]", "refresh", "noise [mW]", "lag-1", "read [ms]", "resolves"],
         [
@@ -142,7 +144,9 @@ def _step(step: Step) -> str:
     return f"{'' if step.sure else '<= '}{step.size * 1e3:.4g}"
 
 
-def _share(resolution: Resolution) -> str:
+def _share(resolution: Resolution | None) -> str:
+    if resolution is None:
+        return "-"
     if resolution.smallest_share is None or resolution.smallest_share >= 1:
         return "nothing"
     return f"{resolution.smallest_share:.1%}"
@@ -167,17 +171,13 @@ def _remarks(p: RailProbe) -> list[str]:
             f"a new value comes every {refresh.period_ns * 1e-6:.1f} ms, "
             f"{expected_ns * 1e-6:.1f} ms were expected"
         )
-    texts.append(f"its power register {_register(p)}")
+    if not p.register.agrees:
+        texts.append(f"its power register {p.register.text}")
     return texts
 
 
-def _register(p: RailProbe) -> str:
-    verb = "" if p.register.text.startswith(("agrees", "does")) else "is "
-    return f"{verb}{p.register.text}"
-
-
-def _json(p: RailProbe, resolution: Resolution) -> dict[str, object]:
+def _json(p: RailProbe, resolution: Resolution | None) -> dict[str, object]:
     found = asdict(p)
     found["info"]["quantum_w"] = p.info.quantum_w
     found["refresh"]["aliased"] = p.refresh.aliased
-    return found | {"resolution": asdict(resolution)}
+    return found | {"resolution": None if resolution is None else asdict(resolution)}

@@ -104,6 +104,7 @@ class HwmonRails:
                 offset_a,
                 place.feeds,
                 place.max_current_a,
+                place.logic != "none",
             )
             self._files[name] = files
             reason = implausible(info, self.read(name))

@@ -145,11 +145,13 @@ class RegisterCheck:
     Attributes:
         ratio: of the means; None where voltage x current is 0.
         difference_w: median of register less voltage x current.
+        agrees: whether rounding explains it.
         text: what that means.
     """
 
     ratio: float | None
     difference_w: float
+    agrees: bool
     text: str
 
 
@@ -252,7 +254,7 @@ def analyse_reads(log: ReadLog, *, virtual: bool = False) -> RailProbe:
         step_w,
         measured,
         find_noise(times, watts, refresh, step_w),
-        check_register(log, register),
+        check_register(log, register, step_w),
         None
         if virtual
         else ReadCost(float(np.median(durations_s)), float(np.quantile(durations_s, 0.99))),
@@ -361,22 +363,30 @@ def find_noise(times_ns: Ints, watts: Floats, refresh: Refresh, step_w: float) -
     return Noise(sd_w, noise_w, lag1_autocorrelation(rest.tolist()) if varies else None, spacing_s)
 
 
-def check_register(log: ReadLog, step: Step) -> RegisterCheck:
-    """Compare the power register with voltage x current."""
+def check_register(log: ReadLog, step: Step, product_step_w: float) -> RegisterCheck:
+    """Compare the power register with voltage x current.
+
+    Args:
+        log: the readings.
+        step: of the register.
+        product_step_w: of voltage x current.
+    """
     watts, register = log.power_w, log.power_uw * 1e-6
     difference = float(np.median(register - watts))
     mean_w = float(np.mean(watts))
     ratio = float(np.mean(register)) / mean_w if mean_w else None
     step_w = step.size if step.size is not None and step.sure else log.info.power_step_w
+    agrees = -step_w / 4 <= difference <= (step_w + product_step_w) / 2
     if ratio is not None and 0.0005 < ratio < 0.002:
-        text = "a thousandth of V x I: iio-hwmon of an old kernel gives mW as uW; use V x I"
-    elif abs(difference) <= step_w / 4:
-        text = "agrees with V x I within a quarter of its step"
+        agrees = False
+        text = "is a thousandth of V x I: iio-hwmon of an old kernel gives mW as uW; use V x I"
+    elif agrees:
+        text = "agrees with V x I within rounding"
     elif -1.5 * step_w <= difference < 0:
-        text = "below V x I by up to its step: it cuts down; use V x I"
+        text = "is below V x I by up to its step: it cuts down; use V x I"
     else:
         text = "does not agree with V x I; use V x I"
-    return RegisterCheck(ratio, difference, text)
+    return RegisterCheck(ratio, difference, agrees, text)
 
 
 def find_bogus(log: ReadLog) -> tuple[str, ...]:

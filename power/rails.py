@@ -41,7 +41,8 @@ class RailInfo:
         gain_error: largest gain error as a share, None where no datasheet value is known.
         offset_a: largest current offset, None where no datasheet value is known.
         feeds: what hangs on it, "" where that is not known.
-        max_current_a: more than it can carry.
+        max_current_a: the most it can carry.
+        sees_logic: whether the programmable logic's power is part of it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class RailInfo:
     offset_a: float | None = None
     feeds: str = ""
     max_current_a: float = MAX_CURRENT_A
+    sees_logic: bool = True
 
     @property
     def quantum_w(self) -> float:

@@ -107,11 +107,13 @@ def _sentence(
     name, noise, step = probe.info.name, _milli(probe.noise.noise_w), _milli(probe.step_w)
     limit = f"noise of {noise}"
     if noise_share < step_share:
-        limit = f"its step of {step}, which noise of {noise} does not cover"
+        limit = f"its step of {step}, not covered by noise of {noise}"
     power = f"{c.watts:g} W of dynamic power ({'assumed' if c.assumed else 'given'})"
     time = f"{c.duration_s / 60:.0f} min ({c.blocks} blocks of two runs of {c.run_s:g} s)"
+    if probe.refresh.n_changes == 0:
+        name += ", if it is not stuck,"
     if smallest >= 1:
-        return f"{name} resolves no BAC/MAC difference at {power} in {time}: {limit} hides it"
+        return f"{name} resolves no BAC/MAC difference at {power} in {time}, for {limit}"
     return (
         f"{name} resolves BAC/MAC differences of {smallest:.1%} or more at {power} in {time}, "
         f"limited by {limit}; estimated for the sensor alone, drift and spread of runs come on top"

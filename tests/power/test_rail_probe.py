@@ -216,6 +216,7 @@ def test_the_steps_own_share_is_no_noise() -> None:
         (lambda s: s._replace(power_uw=s.power_uw // 1000), "mW as uW"),
         (lambda s: s._replace(power_uw=2 * s.power_uw), "does not agree"),
         (lambda s: s._replace(power_uw=0), "does not agree"),
+        (lambda s: s._replace(power_uw=14_025_000), "agrees with V x I within rounding"),
     ],
 )
 def test_the_power_register_is_held_against_v_times_i(change: Any, text: str) -> None:

@@ -37,7 +37,7 @@ def probe(
         step_w,
         True,
         Noise(math.hypot(noise_w, step_w / math.sqrt(12)), noise_w, lag1, spacing_s),
-        RegisterCheck(1.0, 0.0, "agrees"),
+        RegisterCheck(1.0, 0.0, True, "agrees"),
         None,
         (),
     )
@@ -128,6 +128,12 @@ def test_the_sentence_tells_time_power_and_that_it_is_an_estimate() -> None:
     assert "of 0.5 W of dynamic power (assumed)" in assumed.replace("at 0.5", "of 0.5")
     assert "1.5 W of dynamic power (given) in 13 min (20 blocks of two runs of 10 s)" in given
     assert "estimated for the sensor alone" in given
+
+
+def test_a_rail_that_never_changed_may_be_stuck_and_says_so() -> None:
+    still = replace(probe(noise_w=0.0), refresh=Refresh("not seen", None, 0, None, None, 1e6))
+
+    assert resolvable(still, Campaign()).sentence.startswith("12V, if it is not stuck, resolves")
 
 
 def test_a_rail_whose_refresh_is_not_known_is_still_estimated() -> None:

@@ -12,9 +12,12 @@ from bacmac.cli.estimate import estimate, roofline
 from bacmac.cli.output import json_option, note, print_json, print_table
 from bacmac.cli.overlay_build import build, collect
 from bacmac.host.files import write_bytes
+from bacmac.host.manifest.overlay import Overlay
+from bacmac.overlays.bundle import bundle_files
 from bacmac.overlays.check import check_overlay
 from bacmac.overlays.hwh import make_hwh
 from bacmac.overlays.registry import list_overlays, load_overlay
+from bacmac.overlays.timing import overlay_marks
 
 
 @click.group()
@@ -34,16 +37,16 @@ overlay.add_command(collect)
 def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
     """List every overlay that is shipped or lies in a given folder."""
     overlays = list_overlays(folders)
-    manifests = [found.manifest for found in overlays]
-    built = {
-        found.manifest.name: (found.folder / found.manifest.files.bitstream).is_file()
-        for found in overlays
-    }
     if as_json:
         print_json(
             [
-                {**asdict(manifest), "bitstream_present": built[manifest.name]}
-                for manifest in manifests
+                {
+                    **asdict(found.manifest),
+                    "folder": str(found.folder),
+                    "bitstream_present": _is_built(found),
+                    "marks": overlay_marks(found),
+                }
+                for found in overlays
             ]
         )
         return
@@ -56,10 +59,11 @@ def list_command(folders: tuple[Path, ...], as_json: bool) -> None:
                 manifest.scheme,
                 f"{manifest.geometry.inputs}x{manifest.geometry.outputs}",
                 f"{manifest.clock_hz / 1e6:g} MHz",
-                "present" if built[manifest.name] else "none (emulated only)",
+                "; ".join(("present" if _is_built(found) else "none (emulated only)", *marks)),
             )
-            for manifest in manifests
+            for found, manifest, marks in ((o, o.manifest, overlay_marks(o)) for o in overlays)
         ],
+        prose=(5,),
     )
 
 
@@ -158,6 +162,10 @@ def hwh(name: str, output: Path, folders: tuple[Path, ...], as_json: bool) -> No
         print_json({"file": str(output), "bytes": len(data)})
     else:
         note(f"{output}: {len(data):,} bytes")
+
+
+def _is_built(overlay: Overlay) -> bool:
+    return bundle_files(overlay).bitstream.is_file()
 
 
 def _show(key: str, value: object) -> object:

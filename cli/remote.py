@@ -28,7 +28,7 @@ def remote() -> None:
 @json_option
 def list_command(address: str, as_json: bool) -> None:
     """List the jobs on a board, oldest first."""
-    with Link(parse_address(address), note) as link:
+    with Link(parse_address(address), note, any_version=True) as link:
         jobs = link.call("jobs")[0]["jobs"]
     if as_json:
         print_json(jobs)
@@ -74,7 +74,7 @@ def fetch(address: str, job: str, output: Path | None) -> None:
             expected="--output FOLDER",
             hint="where its files belong only the machine knows that started it",
         )
-    with Link(where, note) as link:
+    with Link(where, note, any_version=True) as link:
         status = attend(link, record or Record(job, str(where), ()), output)
     raise SystemExit(status)
 
@@ -84,7 +84,7 @@ def fetch(address: str, job: str, output: Path | None) -> None:
 @job_argument
 def stop(address: str, job: str) -> None:
     """Interrupt JOB as Ctrl-C would; `fetch` then brings what it has printed."""
-    with Link(parse_address(address), note) as link:
+    with Link(parse_address(address), note, any_version=True) as link:
         link.call("stop", job=job)
     note(f"{job}: interrupted")
 
@@ -100,7 +100,7 @@ def stop(address: str, job: str) -> None:
 )
 def clean(address: str, days: float) -> None:
     """Remove jobs that ended from a board, and the inputs that no job there uses any more."""
-    with Link(parse_address(address), note) as link:
+    with Link(parse_address(address), note, any_version=True) as link:
         names = [job["job"] for job in link.call("jobs")[0]["jobs"]]
         old = [name for name in names if job_age_s(name) >= days * 86400]
         removed = link.call("clean", jobs=old)[0]["removed"]

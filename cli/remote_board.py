@@ -22,6 +22,7 @@ from bacmac.cli.remote_job import (
     job_outputs,
     job_state,
     jobs_folder,
+    last_words,
     place,
     read_job,
     remove_job,
@@ -151,7 +152,8 @@ def watch(*, body: bytes, job: str, offset: int, wait_s: float) -> tuple[Message
     progress = {}
     with suppress(FileNotFoundError, ValueError):  # nothing said yet, or half of it: later then
         progress = json.loads((folder / "progress").read_text())
-    return {"state": state, "status": status, "progress": progress}, text
+    why = last_words(folder) if state == "lost" else ""
+    return {"state": state, "status": status, "progress": progress, "why": why}, text
 
 
 def outputs(*, body: bytes, job: str) -> tuple[Message, bytes]:

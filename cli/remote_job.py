@@ -7,6 +7,7 @@
         stop         somebody asked for the job to be stopped
         files/       copy of the part of the user's file system that the command names
         stdout stderr progress
+        runner       what the process that runs the job has to say; it is silent unless it fails
         status       the exit status; written last, whole or not at all
 
 Exactly one process gets the claim, so a job that was asked for twice runs once. The state is told
@@ -23,7 +24,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -145,34 +145,46 @@ def start_job(folder: Path) -> None:
     Raises:
         DeviceError: none could be started.
     """
-    log = folder / "runner"
-    with log.open("ab") as errors:
-        runner = subprocess.Popen(
+    with (folder / "runner").open("ab") as log:
+        begun = subprocess.run(
             [sys.executable, "-m", "bacmac.cli.remote_job", str(folder)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=errors,
+            stderr=log,
             start_new_session=True,  # the end of the ssh session is not the end of the job
+            check=False,
         )
-    while not (folder / "claim").exists():
-        if runner.poll() is not None and not (folder / "claim").exists():
-            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise DeviceError(f"the job could not be started on the board: {last}")
-        time.sleep(0.01)
+    if begun.returncode:
+        raise DeviceError(f"the job could not be started on the board: {last_words(folder)}")
 
 
-def run_job(folder: Path) -> None:
-    """Run the job of a folder, unless a process did or does; return when it ended."""
+def last_words(folder: Path) -> str:
+    """What the process that ran the job said at last; empty, since it is silent, unless it failed.
+
+    The command's own words are in `stderr`.
+    """
+    said = (folder / "runner").read_text(errors="replace").strip()
+    return said.rpartition("\n")[2]
+
+
+def claim_job(folder: Path) -> int | None:
+    """The claim on a job, locked for as long as the descriptor is open; None if it was claimed."""
     draft = folder / f".claim.{os.getpid()}"
     claim = os.open(draft, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(claim, fcntl.LOCK_EX)
     try:
         (folder / "claim").hardlink_to(draft)  # fails where there is one: it appears locked
     except FileExistsError:
-        return
+        os.close(claim)
+        return None
     finally:
         draft.unlink()
+    return claim
+
+
+def run_job(folder: Path, claim: int) -> None:
+    """Run the job that one has the claim on, to its end."""
     job = read_job(folder)
     environment = {**os.environ, "BACMAC_PROGRESS": str(folder / "progress")}
     environment.pop("COLUMNS", None)
@@ -284,4 +296,5 @@ def _is_claimed(folder: Path) -> bool:
 
 
 if __name__ == "__main__":
-    run_job(Path(sys.argv[1]))
+    if (mine := claim_job(Path(sys.argv[1]))) is not None and os.fork() == 0:
+        run_job(Path(sys.argv[1]), mine)  # its parent has ended by then: nobody waits for it

@@ -188,9 +188,10 @@ class _Follower:
                     continue
                 if answer["state"] == "ended":
                     return int(answer["status"])
+                why = answer["why"] or "the board was switched off, or had no memory left (dmesg)"
                 raise DeviceError(
                     f"{self._link.address.destination}: job {self._job} is gone without an exit "
-                    "status: the board was switched off, or had no memory left (`sudo dmesg`)"
+                    f"status: {why}"
                 )
 
 

@@ -390,6 +390,16 @@ def _script(path: Path, text: str) -> str:
     return str(path)
 
 
+def test_jobs_are_looked_after_by_another_bacmac_too(board, run, words, monkeypatch):
+    run(*words, "--device", board.address)
+    monkeypatch.setattr(remote_link, "installed", lambda: {"version": "9.9.9", "code": "c0ffee"})
+
+    outcome = run("remote", "fetch", board.address, board.job().name)
+
+    assert outcome.status == 0, outcome.err
+    assert json.loads(outcome.out)["images"] == 20
+
+
 def test_a_bacmac_too_old_to_serve_is_named(board, run, words, tmp_path, monkeypatch):
     old = 'if [ "$1" = remote ]; then exit 2; fi; echo "bacmac, version 0.0.9"'
     monkeypatch.setenv("BACMAC_REMOTE", _script(tmp_path / "old", old))

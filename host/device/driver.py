@@ -12,20 +12,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Generator, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakSet
 
-import numpy as np
-
 from bacmac.host.arith.reference import Codes, Outputs
 from bacmac.host.compile.program import Program
 from bacmac.host.device.batch import DeviceBatch, LayerCounters
-from bacmac.host.device.board import Board, Buffer
+from bacmac.host.device.board import Board
 from bacmac.host.device.identity import check_identity
 from bacmac.host.device.named_registers import NamedRegisters
 from bacmac.host.device.protocol import LAYER_COUNTERS, LOADS, Select
+from bacmac.host.device.slots import FilledSlot, Slot, Slots
 from bacmac.host.device.state import cause_of
 from bacmac.host.device.watch import Watch
 from bacmac.host.errors import DeviceError
@@ -47,28 +45,11 @@ _COUNTERS = {
 """Counters of a batch, and what `DeviceBatch` calls them."""
 
 
-@dataclass(frozen=True)
-class _Slot:
-    """Buffers of one batch: one DMA transfer in, one out."""
-
-    input: Buffer
-    output: Buffer
-
-
-@dataclass(frozen=True, eq=False)
-class _Filled:
-    """A batch that lies in its slot and can be started."""
-
-    slot: _Slot
-    codes: Codes
-    retried: str
-
-
 @dataclass(frozen=True, eq=False)
 class _Flight:
     """A batch that runs, or could not be started."""
 
-    batch: _Filled
+    batch: FilledSlot
     passes: int
     start_ns: int
     failure: DeviceError | None = None
@@ -95,13 +76,12 @@ class Driver:
 
     def __init__(self, board: Board, program: Program, batch_size: int, slots: int = 2) -> None:
         self._board, self._program, self._batch_size = board, program, batch_size
-        self._overlay, self._n_slots = program.overlay, slots
+        self._overlay, self._slots = program.overlay, Slots(board, slots)
         self._registers = NamedRegisters(board, program.overlay.registers)
         self._watch = Watch(board, program.overlay.registers)
-        self._buffers: list[Buffer] = []
-        self._slots: tuple[_Slot, ...] = ()
         self._open = self._loaded = False
         self._flight: _Flight | None = None
+        self._stream: object | None = None
         self._images_counted = 0
 
     # ---- open, load, close
@@ -120,7 +100,7 @@ class Driver:
         try:
             self._board.load_overlay(self._overlay)
             check_identity(self._board, self._overlay)
-            self._allocate_slots()
+            self._slots.get(self._program, self._batch_size)
             self._load()
         except BaseException:
             self.close()
@@ -130,11 +110,12 @@ class Driver:
         """Stop what runs and free every buffer; may be called twice."""
         if not self._open:
             return
+        self._stream = None
         try:
             if self._flight is not None:
                 self.reset()
         finally:
-            self._free_buffers()
+            self._slots.free()
             _DRIVEN.discard(self._board)
             self._open = False
 
@@ -162,11 +143,11 @@ class Driver:
             DeviceTimeoutError: it does not report at all.
         """
         self._check_free()
-        self._allocate_slots()
+        free, ready = deque(self._slots.get(self._program, self._batch_size)), deque[FilledSlot]()
         source, drained = iter(batches), False
-        free, ready = deque(self._slots), deque[_Filled]()
+        self._stream = mine = object()
         try:
-            while True:
+            while self._stream is mine:
                 while free and not drained and not (ready and self._has_ended()):
                     codes = next(source, None)
                     drained = codes is None
@@ -191,9 +172,12 @@ class Driver:
                 batch = self._collect(ended)
                 free.append(flight.batch.slot)
                 yield batch
+            raise DeviceError("this stream was ended by another use of the device")
         finally:
-            if self._flight is not None:
-                self.reset()
+            if self._stream is mine:
+                self._stream = None
+                if self._flight is not None:
+                    self.reset()
 
     def repeat(self, codes: Codes, passes: int) -> DeviceBatch:
         """Run one batch `passes` times on the device; the outputs are those of the last pass.
@@ -202,9 +186,9 @@ class Driver:
             DeviceError: as `run`.
         """
         self._check_free()
-        self._allocate_slots()
+        slot = self._slots.get(self._program, self._batch_size)[0]
         try:
-            self._start(self._fill(self._slots[0], codes), passes)
+            self._start(self._fill(slot, codes), passes)
             assert self._flight is not None
             return self._collect(self._finish(self._flight))
         finally:
@@ -220,15 +204,16 @@ class Driver:
             DeviceError: as `run`.
         """
         own = self._program, self._batch_size
+        self._stream = None
         self.reset()
-        self._free_buffers()
+        self._slots.free()
         self._program, self._batch_size = program, len(codes)
         try:
             return self.repeat(codes, 1).outputs
         finally:
-            self.reset()
-            self._free_buffers()
             self._program, self._batch_size = own
+            self._slots.free()
+            self.reset()
 
     def layer_counters(self) -> tuple[LayerCounters, ...]:
         """Counters of each layer over the last batch that ended, as long as no other runs.
@@ -236,7 +221,8 @@ class Driver:
         Raises:
             DeviceError: a batch runs, or none has ended since the device was reset.
         """
-        self._check_free()
+        if self._flight is not None:
+            raise DeviceError("a batch still runs: its layers are not counted yet")
         if not self._images_counted:
             raise DeviceError("no batch has ended: there are no counters of its layers")
         slots = self._overlay.manifest.geometry.inputs * self._overlay.manifest.geometry.outputs
@@ -251,44 +237,15 @@ class Driver:
             found.append(counters)
         return tuple(found)
 
-    # ---- inside: state and buffers
+    # ---- inside
 
     def _check_free(self) -> None:
-        if self._flight is not None:
-            raise DeviceError("a batch of another stream still runs: end that stream first")
+        if self._flight is not None or self._stream is not None:
+            raise DeviceError("another stream has not been read to its end: end that stream first")
 
     def _forget(self) -> None:
         """The device was reset, or is about to be: nothing runs on it, nothing is loaded."""
         self._flight, self._loaded, self._images_counted = None, False, 0
-
-    def _allocate_slots(self) -> None:
-        if self._slots:
-            return
-        program, size = self._program, self._batch_size
-        try:
-            self._slots = tuple(
-                _Slot(
-                    self._allocate(size * program.input.n_bytes),
-                    self._allocate(size * program.output.n_bytes),
-                )
-                for _ in range(self._n_slots)
-            )
-        except BaseException:
-            self._free_buffers()
-            raise
-
-    def _allocate(self, n_bytes: int) -> Buffer:
-        buffer = self._board.allocate(n_bytes)
-        self._buffers.append(buffer)
-        return buffer
-
-    def _free_buffers(self) -> None:
-        self._slots = ()
-        while self._buffers:
-            with suppress(DeviceError):  # it is gone already: that was told when it was used
-                self._buffers.pop().free()
-
-    # ---- inside: the protocol
 
     def _load(self) -> None:
         program = self._program
@@ -304,40 +261,36 @@ class Driver:
         self._loaded = True
 
     def _send_image(self, image: bytes) -> None:
-        buffer = self._allocate(len(image))
-        try:
-            buffer.array[:] = np.frombuffer(image, np.uint8)
-            buffer.flush()
-            self._watch.start_send(buffer, len(image))
-            self._watch.until(self._is_sent, "a transfer to the device does not end")
-        except BaseException:
-            self.reset()  # before the buffer goes: a DMA may still read it
-            raise
-        finally:
-            self._buffers.remove(buffer)
-            buffer.free()
+        with self._slots.holding(image) as buffer:
+            try:
+                self._watch.start_send(buffer, len(image))
+                self._watch.until(self._is_sent, "a transfer to the device does not end")
+            except DeviceError:  # nothing was started, or it was reset
+                raise
+            except BaseException:
+                self.reset()  # before the buffer goes: the DMA may still read it
+                raise
 
     def _is_sent(self) -> bool:
         return self._board.send_state().idle
 
-    def _fill(self, slot: _Slot, codes: Codes, retried: str = "") -> _Filled:
+    def _fill(self, slot: Slot, codes: Codes, retried: str = "") -> FilledSlot:
         """Lay images into a slot's input buffer."""
         if not 0 < len(codes) <= self._batch_size:
             raise ValueError(f"a batch of {len(codes)} images; 1 to {self._batch_size} fit")
         rows = slot.input.array[: len(codes) * self._program.input.n_bytes]
         self._program.input.pack(codes, rows.reshape(len(codes), -1))
         slot.input.flush()
-        return _Filled(slot, codes, retried)
+        return FilledSlot(slot, codes, retried)
 
-    def _refill(self, batches: Iterable[_Filled]) -> tuple[deque[_Slot], deque[_Filled]]:
+    def _refill(self, batches: Iterable[FilledSlot]) -> tuple[deque[Slot], deque[FilledSlot]]:
         """New buffers after a failure, which may have been theirs; free slots and filled ones."""
-        self._free_buffers()
-        self._allocate_slots()
-        free = deque(self._slots)
+        self._slots.free()
+        free = deque(self._slots.get(self._program, self._batch_size))
         ready = deque(self._fill(free.popleft(), b.codes, b.retried) for b in batches)
         return free, ready
 
-    def _start(self, batch: _Filled, passes: int) -> None:
+    def _start(self, batch: FilledSlot, passes: int) -> None:
         """Start a batch; where that fails, whoever waits for the batch is told."""
         n_images, program = len(batch.codes), self._program
         self._flight = _Flight(batch, passes, self._board.clock.now_ns())
@@ -368,7 +321,7 @@ class Driver:
             return self._await_end(flight)
         except DeviceError:  # whoever raised it has reset the device; the buffers may be at fault
             self._forget()
-            self._free_buffers()
+            self._slots.free()
             raise
 
     def _await_end(self, flight: _Flight) -> _Ended:

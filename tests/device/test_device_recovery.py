@@ -172,6 +172,36 @@ def test_two_streams_at_a_time_are_refused(models):
     assert len(rest) == 5
 
 
+def test_a_stream_that_waits_at_its_last_batch_never_takes_one_of_another(models):
+    model, images = models.everything()
+
+    with Session(EmulatedBoard(), OVERLAY, model, batch_size=2) as session:
+        first = session.stream(images[:2])
+        next(first)
+        with pytest.raises(DeviceError, match="another stream has not been read to its end"):
+            next(session.stream(images[2:]))
+        with pytest.raises(DeviceError, match="another stream"):
+            session.repeat(images[:2], 1)
+        assert list(first) == []
+        assert len(list(session.stream(images[2:]))) == 5
+
+
+def test_a_stream_that_outlives_its_session_says_so(models):
+    model, images = models.everything()
+    board = EmulatedBoard()
+
+    with Session(board, OVERLAY, model, batch_size=2) as session:
+        stream = session.stream(images)
+        next(stream)
+    with Session(board, OVERLAY, model, batch_size=2) as session:
+        with pytest.raises(DeviceError, match="stream was ended"):
+            list(stream)
+        outputs = run_all(session, images)
+
+    assert np.array_equal(outputs, expected_outputs(model, images))
+    assert board.n_buffers == 0
+
+
 def test_a_board_has_one_open_session_at_a_time(models):
     model, images = models.everything()
     board = EmulatedBoard()

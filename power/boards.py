@@ -37,7 +37,7 @@ class RailPlace:
     Attributes:
         chip: start of the chip's name: "irps5401", "ina226", ...
         address: on its I2C bus.
-        output: of a regulator with several, from 1; always 1 for a sensor.
+        output: of a regulator with several, from 1, as its labels count; always 1 for a sensor.
         nominal_v: by design.
         current_step_a, power_step_w: of the readings.
         feeds: what hangs on it.
@@ -46,6 +46,8 @@ class RailPlace:
         channel: of the multiplexer before it, or None where the address is enough.
         max_current_a: the regulator's limit.
         shunt_ohm: before an INA226, else None.
+        index: of the rail's hwmon files where a regulator gives no labels, as PYNQ's kernel
+            counts: inputs come first, outputs that are not there are not counted.
     """
 
     chip: str
@@ -60,6 +62,7 @@ class RailPlace:
     channel: int | None = None
     max_current_a: float = MAX_CURRENT_A
     shunt_ohm: float | None = None
+    index: int = 0
 
     @property
     def is_sensor(self) -> bool:
@@ -96,9 +99,18 @@ def _irps(
     feeds: str,
     logic: Logic = "none",
     max_current_a: float = MAX_CURRENT_A,
+    index: int = 0,
 ) -> RailPlace:
     return RailPlace(
-        "irps5401", address, output, nominal_v, *steps, feeds, logic, "", None, max_current_a
+        "irps5401",
+        address,
+        output,
+        nominal_v,
+        *steps,
+        feeds,
+        logic,
+        max_current_a=max_current_a,
+        index=index or output + 1,
     )
 
 
@@ -106,7 +118,8 @@ _ZCU104 = {
     "INT": _irps(0x43, 1, 0.85, _COARSE, "VCCINT: logic and processors", "shared", 25.0),
     "1V8": _irps(0x43, 2, 1.8, _FINE, "MIO and I/O banks", "none", 3.1),
     "1V2": _irps(0x43, 3, 1.2, _FINE, "DDR4 of processors and logic", "none", 10.3),
-    "MGTA": _irps(0x43, 4, 0.9, _FINE, "GTH transceivers", "none", 4.8),
+    # output 4 of this chip answers N/A (the listing above), so PYNQ's kernel counts MGTA as fourth
+    "MGTA": _irps(0x43, 5, 0.9, _FINE, "GTH transceivers", "none", 0.8, index=5),
     "3V3": _irps(0x44, 1, 3.3, _COARSE, "3.3 V utility", "none", 14.0),
     "1V13": _irps(0x44, 2, 1.125, _FINE, "1.13 V utility", "none", 2.2),
     "5V0": _irps(0x44, 3, 5.0, _FINE, "5 V utility", "none", 4.0),
@@ -137,7 +150,7 @@ _ULTRA96V2 = {
     "PSAUX": _irps(0x44, 1, 1.8, _COARSE, "processors, auxiliary"),
     "3V3": _irps(0x44, 3, 3.3, _FINE, "VCCO 3.3 V"),
     "PSPLL": _irps(0x44, 5, 1.2, _FINE, "processors' PLLs"),
-    "5V": RailPlace("ir3806", 0x45, 1, 5.0, 1 / 64, 1 / 32, "5 V of the board", "shared"),
+    "5V": RailPlace("ir3806", 0x45, 1, 5.0, 1 / 64, 1 / 32, "5 V of the board", "shared", index=2),
 }
 
 
@@ -222,7 +235,8 @@ BOARDS: dict[str, Board] = {
 def board_of_model(model: str) -> Board | None:
     """The board that a device tree's `model` names, or None where it names none of these.
 
-    An Ultra96-V2 may call itself "Avnet Ultra96 Rev1" (PYNQ's image does): its chips tell.
+    An Ultra96-V2 may call itself "Avnet Ultra96 Rev1" (its device tree has that base): its chips
+    tell.
     """
     found = [b for b in BOARDS.values() if re.search(b.model, model, re.IGNORECASE)]
     return found[0] if len(found) == 1 else None

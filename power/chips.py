@@ -92,9 +92,8 @@ class Chip:
             shunt_is_in1 = not self._is_i2c_sensor and (self.path / "in2_input").exists()
             names = ("in2" if shunt_is_in1 else "in1", "curr1", "power1")
         else:
-            n = place.output
-            defaults = (n + 1, n + 1, n + 1) if place.chip == "irps5401" else (2, 1, 1)
-            names = self._by_label(n, defaults)
+            others = place.index if place.chip == "irps5401" else 1
+            names = self._by_label(place.output, (place.index, others, others))
         voltage, current, power = (self.path / f"{name}_input" for name in names)
         return self._with_divisor(RailFiles(voltage, current, power), place)
 

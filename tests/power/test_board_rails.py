@@ -163,16 +163,35 @@ def test_the_kv260s_one_sensor_is_found_in_either_binding(
     assert source.rails()[0].update_period_ns is None
 
 
-def test_the_zcu104s_mainline_driver_numbers_its_outputs_otherwise(sysfs: Any) -> None:
-    """As M. Simek's `sensors` listing: vout4 is N/A, and there are inputs before the outputs."""
-    files = irps5401({1: 851, 2: 1800, 3: 1200}, first=6, labels=True)
-    home = sysfs.chip("i2c-3/3-0043", "irps5401", files)
+def test_the_zcu104s_mainline_driver_counts_its_files_otherwise(sysfs: Any) -> None:
+    """As M. Simek's `sensors` listing (linux-hwmon, 10 April 2020): vout4 is there and N/A."""
+    files: dict[str, object] = {f"in{n}_label": f"vin{n}" for n in range(1, 6)}
+    files |= {f"curr{n}_label": f"iin{n}" for n in range(1, 5)}
+    files |= {f"power{n}_label": f"pin{n}" for n in range(1, 6)}
+    readings = {1: (851, 2000, 1_500_000), 2: (1800, 234, 406_250), 3: (1200, 390, 468_750)}
+    readings |= {4: ("", "", ""), 5: (906, 8, 15_620)}
+    for n, values in readings.items():
+        for stem, label, value in zip(
+            (f"in{n + 5}", f"curr{n + 4}", f"power{n + 5}"),
+            (f"vout{n}", f"iout{n}", f"pout{n}"),
+            values,
+            strict=True,
+        ):
+            files |= {f"{stem}_label": label, f"{stem}_input": value}
+    sysfs.chip("i2c-3/3-0043", "irps5401", files)
 
     source = rails_of(sysfs)
 
-    assert [info.name for info in source.rails()] == ["INT", "1V8", "1V2"]
-    assert source.read("INT") == (5, 851, 250, 31_250)
-    assert f"{home.name}: no vout4" in source.excluded["MGTA"]
+    assert [info.name for info in source.rails()] == ["INT", "1V8", "1V2", "MGTA"]
+    assert source.read("INT") == (5, 851, 2000, 1_500_000)
+    assert source.read("MGTA") == (5, 906, 8, 15_620)
+
+
+def test_a_labelled_chip_without_the_output_is_not_read_by_number(sysfs: Any) -> None:
+    files = irps5401({1: 851, 2: 1800, 3: 1200, 4: 900}, first=2, labels=True)
+    home = sysfs.chip("i2c-3/3-0043", "irps5401", files)
+
+    assert f"{home.name}: no vout5; it has" in rails_of(sysfs).excluded["MGTA"]
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@
 # is here, else on the running one; at least one must run, and which did is said at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# pynq's version, packages beside it, and Pythons that it works with, the board image's first
+# pynq's version, packages beside it, and Pythons that it works with, the board image's first;
+# the first has its image's NumPy too, Ubuntu 22.04's
 versions=(
-  "3.0.1|pycparser<3|3.10 3.11"
-  "3.1.2|pycparser<3|3.10 3.11"
-  "4.0.0||3.12 3.11 3.10"
+  '3.0.1|pycparser<3 numpy==1.21.5;python_version<"3.11"|3.10 3.11'
+  '3.1.2|pycparser<3|3.10 3.11'
+  '4.0.0||3.12 3.11 3.10'
 )
 tests=(tests/pynq tests/device/test_device_contract.py tests/device/test_device_faults.py)
 

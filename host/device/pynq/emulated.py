@@ -39,11 +39,11 @@ except ImportError:
     from pynq.metadata.runtime_metadata_parser import RuntimeMetadataParser
 
 CRL_APB, CRF_APB, CLOCK_BYTES = 0xFF5E0000, 0xFD1A0000, 0x1000
-PL0_REF_CTRL = 0xC0
+IOPLL_CTRL, PL0_REF_CTRL = 0x20, 0xC0
 CRL_RESET = {0x20: 0x15A00, 0x30: 0x15A00, **dict.fromkeys((0xC0, 0xC4, 0xC8, 0xCC), 0x01010600)}
-"""IOPLL and RPLL at 1.5 GHz (feedback 90 of 33.333 MHz, halved); dividers 6 and 1."""
+"""IOPLL and RPLL at 1.5 GHz (feedback 90 of the crystal, halved); dividers 6 and 1."""
 CRF_RESET = {0x20: 0x14200, 0x2C: 0x12D00, 0x38: 0x12D00, 0x60: 0x100}
-PLL_HZ = 1.5e9
+CRYSTAL_HZ = 33.333e6
 READ_NS = 250
 """A read over AXI4-Lite: on the virtual clock too, a program that only polls lets time pass."""
 
@@ -55,18 +55,27 @@ class _Registers(Protocol):
 
 
 class _ClockRegisters:
-    """A block of plain registers; a clock that lies has other dividers than were written."""
+    """A block of plain registers, some of which read other than they were written."""
 
-    def __init__(self, reset: dict[int, int], lie_hz: float | None = None) -> None:
-        self._values, self._lie_hz = dict(reset), lie_hz
+    def __init__(self, reset: dict[int, int], lies: dict[int, int] | None = None) -> None:
+        self._values, self._lies = dict(reset), lies or {}
 
     def read(self, offset: int) -> int:
-        if offset == PL0_REF_CTRL and self._lie_hz is not None:
-            return 0x01010000 | round(PLL_HZ / self._lie_hz) << 8
-        return self._values.get(offset, 0)
+        return self._lies.get(offset, self._values.get(offset, 0))
 
     def write(self, offset: int, value: int) -> None:
         self._values[offset] = value
+
+
+def _clock_lies(clock_hz: float | None) -> dict[int, int]:
+    """PLL and divider of pl_clk0 for the frequency nearest to one that is to be read back."""
+    if clock_hz is None:
+        return {}
+    pairs = ((feedback, divider) for divider in range(1, 64) for feedback in range(1, 128))
+    feedback, divider = min(
+        pairs, key=lambda pair: abs(CRYSTAL_HZ * pair[0] / 2 / pair[1] - clock_hz)
+    )
+    return {IOPLL_CTRL: 1 << 16 | feedback << 8, PL0_REF_CTRL: 0x01010000 | divider << 8}
 
 
 class EmulatedDevice(Device):  # type: ignore[misc]  # pynq has no types
@@ -86,7 +95,7 @@ class EmulatedDevice(Device):  # type: ignore[misc]  # pynq has no types
         self._hardware = hardware
         self._known: dict[str, Overlay] = {}
         self._clocks: tuple[tuple[int, _Registers], ...] = (
-            (CRL_APB, _ClockRegisters(CRL_RESET, hardware.faults.clock_hz)),
+            (CRL_APB, _ClockRegisters(CRL_RESET, _clock_lies(hardware.faults.clock_hz))),
             (CRF_APB, _ClockRegisters(CRF_RESET)),
         )
         if hasattr(pynq.Clocks, "_real_instance"):  # PYNQ keeps the first device's for ever

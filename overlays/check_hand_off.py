@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.manifest.registers import Register
-from bacmac.overlays.findings import Finding, Level
+from bacmac.overlays.check_dma import check_dma, check_memory_reach
+from bacmac.overlays.findings import Finding, Level, differs
 from bacmac.overlays.hwh import (
     ACCELERATOR,
     DMA,
@@ -30,11 +31,7 @@ CLOCK_TOLERANCE = 1e-3
 RTL_TOP = "bacmac"
 """Kind of the accelerator where the design refers to the module instead of the packaged IP."""
 
-LOW_DDR_BYTES = 1 << 31
-"""DDR below 2 GiB: all of a ZCU104's (UG1085, system address map; UG1267)."""
-
 _OTHER_PROCESSORS = ("processing_system7", "versal_cips", "ps_wizard", "microblaze")
-_DMA_CHANNELS = (("M_AXI_MM2S", "memory-to-stream"), ("M_AXI_S2MM", "stream-to-memory"))
 _MOST = 5
 
 
@@ -46,7 +43,7 @@ def check_design(overlay: Overlay, design: Design) -> tuple[Finding, ...]:
     ps = systems[0] if systems else None
     if ps is None:
         others = _listed(m.kind for m in design.modules if m.kind in _OTHER_PROCESSORS)
-        found.append(_differs("processor", "processing system", others, PS))
+        found.append(differs("processor", "processing system", others, PS))
     else:
         found += _pl_clock(overlay, ps)
     own = _listed(m.vlnv for m in design.modules if not m.vlnv.startswith("xilinx.com:ip:"))
@@ -60,9 +57,9 @@ def check_design(overlay: Overlay, design: Design) -> tuple[Finding, ...]:
         found += _registers(accelerator, wanted)
         found += _address(design, accelerator, ps, at, size, "accelerator")
     if dma is not None:
-        found += _dma(overlay, dma, wanted)
+        found += check_dma(overlay, dma)
         found += _address(design, dma, ps, wanted.dma_base, DMA_SIZE_BYTES, "DMA")
-        found += _memory(design, dma, ps)
+        found += check_memory_reach(design, dma, ps)
     if accelerator is not None and dma is not None:
         found += _streams(design, accelerator, dma)
         for module, subject in ((accelerator, "accelerator"), (dma, "DMA")):
@@ -77,7 +74,7 @@ def same_clock(a_hz: float, b_hz: float) -> bool:
 
 def _part(design: Design, wanted: HandOff) -> Iterator[Finding]:
     if design.part.lower() != wanted.part:
-        yield _differs("hand-off", "part", design.part[:40] or "none", wanted.part)
+        yield differs("hand-off", "part", design.part[:40] or "none", wanted.part)
 
 
 def _numbers(design: Design) -> Iterator[Finding]:
@@ -101,12 +98,12 @@ def _pl_clock(overlay: Overlay, ps: Module) -> Iterator[Finding]:
 
     enabled = ps.parameters.get("psu__fpga_pl0_enable", "")[:40]
     if enabled != "1":
-        yield _differs("clock", "PSU__FPGA_PL0_ENABLE", repr(enabled), "1: pl_clk0 is the clock")
+        yield differs("clock", "PSU__FPGA_PL0_ENABLE", repr(enabled), "1: pl_clk0 is the clock")
     found_hz = _megahertz(said("ACT_FREQMHZ"))
     if found_hz is None:
-        yield _differs("clock", "ACT_FREQMHZ of pl_clk0", repr(said("ACT_FREQMHZ")), "MHz")
+        yield differs("clock", "ACT_FREQMHZ of pl_clk0", repr(said("ACT_FREQMHZ")), "MHz")
     elif not same_clock(wanted_hz, found_hz):
-        yield _differs("clock", "pl_clk0", _mhz(found_hz), _mhz(wanted_hz))
+        yield differs("clock", "pl_clk0", _mhz(found_hz), _mhz(wanted_hz))
     if said("SRCSEL") not in ("IOPLL", ""):
         yield Finding(
             "warning",
@@ -118,7 +115,7 @@ def _pl_clock(overlay: Overlay, ps: Module) -> Iterator[Finding]:
     first, second = (parse_integer(said(f"DIVISOR{index}")) for index in (0, 1))
     if first and second and not same_clock(wanted_hz, IOPLL_HZ / (first * second)):
         gives = f"{first} x {second}, {_mhz(IOPLL_HZ / (first * second))} under PYNQ 3"
-        yield _differs("clock", "dividers of pl_clk0", gives, _mhz(wanted_hz))
+        yield differs("clock", "dividers of pl_clk0", gives, _mhz(wanted_hz))
 
 
 def _meant(
@@ -138,7 +135,7 @@ def _meant(
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        found.append(_differs(subject, "IP in the design", instead, expected))
+        found.append(differs(subject, "IP in the design", instead, expected))
         return None
     bases = {m.instance: [r.base for r in _seen(design, m, ps)] for m in candidates}
     listed = ", ".join(
@@ -158,12 +155,12 @@ def _accelerator(module: Module, wanted: HandOff) -> Iterator[Finding]:
     if module.kind == RTL_TOP:
         yield Finding("note", "accelerator", f"{module.vlnv[:60]}: a reference to the RTL, no IP")
     elif module.vlnv != wanted.vlnv:
-        yield _differs("accelerator", "IP", module.vlnv[:60], wanted.vlnv)
+        yield differs("accelerator", "IP", module.vlnv[:60], wanted.vlnv)
     for name, value in wanted.parameters.items():
         said = module.parameters.get(name.lower())
         if said is not None and parse_integer(said) != value:
             shown = f"{value:#x}" if name == "BUILD_ID" else str(value)
-            yield _differs("accelerator", f"parameter {name}", said[:40], shown)
+            yield differs("accelerator", f"parameter {name}", said[:40], shown)
     if "build_id" not in module.parameters:
         yield Finding("note", "accelerator", "the hand-off records no BUILD_ID")
 
@@ -177,9 +174,9 @@ def _registers(module: Module, wanted: HandOff) -> Iterator[Finding]:
         said = have.get(register.name)
         expected = _layout(register)
         if said is None:
-            yield _differs("registers", register.name, "none", expected)
+            yield differs("registers", register.name, "none", expected)
         elif _said_layout(said) != expected:
-            yield _differs("registers", register.name, _said_layout(said), expected)
+            yield differs("registers", register.name, _said_layout(said), expected)
 
 
 def _address(
@@ -187,87 +184,14 @@ def _address(
 ) -> Iterator[Finding]:
     seen = _seen(design, module, ps)
     if not seen:
-        yield _differs(subject, "address", "none in the address map", hex(base))
+        yield differs(subject, "address", "none in the address map", hex(base))
         return
     here = next((r for r in seen if r.base == base), seen[0])
     if here.base != base:
-        yield _differs(subject, "address", hex(here.base), hex(base))
+        yield differs(subject, "address", hex(here.base), hex(base))
     n_bytes = here.high - here.base + 1
     if n_bytes < size:
-        yield _differs(subject, "address range", f"{n_bytes:#x} bytes", f"at least {size:#x}")
-
-
-def _dma(overlay: Overlay, module: Module, wanted: HandOff) -> Iterator[Finding]:
-    """Parameters and their defaults: PG021, "Customizing the core"."""
-    subject, want = "DMA", wanted.dma
-    version = module.vlnv.rpartition(":")[2]
-    if version.partition(".")[0] != "7":
-        yield Finding("warning", subject, f"version: found {version[:20]}; the driver knows 7")
-
-    def value(key: str, default: int) -> int | None:
-        text = module.parameters.get(key)
-        return default if text is None else parse_integer(text)
-
-    for key, default, what, expected in (
-        ("c_include_mm2s", 1, "memory-to-stream channel", 1),
-        ("c_include_s2mm", 1, "stream-to-memory channel", 1),
-        ("c_include_sg", 1, "scatter-gather", 0),
-        ("c_micro_dma", 0, "micro mode", 0),
-        ("c_m_axis_mm2s_tdata_width", 32, "bits of a sent beat", 8 * want.send_bytes),
-        ("c_s_axis_s2mm_tdata_width", 32, "bits of a received beat", 8 * want.receive_bytes),
-    ):
-        if value(key, default) != expected:
-            found = module.parameters.get(key, f"{default} by default")[:40]
-            yield _differs(subject, f"{what} ({key})", found, str(expected))
-    length_bits = value("c_sg_length_width", 14)
-    if length_bits is None or length_bits < want.length_bits:
-        yield _differs(
-            subject,
-            "length bits (c_sg_length_width)",
-            str(length_bits),
-            f"at least {want.length_bits}, for transfers of "
-            f"{overlay.manifest.max_transfer_bytes} bytes",
-        )
-    address_bits = value("c_addr_width", 32)
-    if address_bits is None or address_bits < want.address_bits:
-        yield _differs(
-            subject,
-            "address bits (c_addr_width)",
-            str(address_bits),
-            f"{want.address_bits}: PYNQ may give a buffer that lies above 4 GiB",
-            "warning",
-        )
-    for key in ("c_m_axi_mm2s_data_width", "c_m_axi_s2mm_data_width"):
-        bits = value(key, 32)
-        if bits is None or bits < 8 * want.send_bytes:
-            expected_bits = f"{8 * want.send_bytes}: narrower than the stream, memory is the limit"
-            yield _differs(
-                subject, f"bits towards memory ({key})", str(bits), expected_bits, "warning"
-            )
-
-
-def _memory(design: Design, dma: Module, ps: Module | None) -> Iterator[Finding]:
-    """Both channels reach DDR, where the hand-off records what they reach."""
-    reached = [r for r in design.ranges if r.master == dma.instance]
-    if not reached or ps is None:
-        return
-    for bus, what in _DMA_CHANNELS:
-        ddr = [
-            r
-            for r in reached
-            if r.master_bus == bus and r.slave == ps.instance and "DDR" in r.block.upper()
-        ]
-        low = max((r.high + 1 for r in ddr if r.base == 0), default=0)
-        if not ddr:
-            yield _differs("DMA", f"{what} channel reaches", "no DDR", "DDR (HP0_DDR_LOW)")
-        elif low < LOW_DDR_BYTES:
-            yield _differs(
-                "DMA",
-                f"{what} channel reaches",
-                f"DDR from 0 to {low:#x}",
-                f"to {LOW_DDR_BYTES:#x}: a buffer above it fails",
-                "warning",
-            )
+        yield differs(subject, "address range", f"{n_bytes:#x} bytes", f"at least {size:#x}")
 
 
 def _clock_inputs(module: Module, ps: Module | None, subject: str) -> Iterator[Finding]:
@@ -282,7 +206,7 @@ def _clock_inputs(module: Module, ps: Module | None, subject: str) -> Iterator[F
         found = f"{of_ps[0][:40]}" if of_ps else f"{instance[:40]} {port[:40]}"
         level: Level = "error" if of_ps else "warning"
         expected = "pl_clk0, the only clock that is set and read back"
-        yield _differs(subject, f"clock input {name[:40]}", found, expected, level)
+        yield differs(subject, f"clock input {name[:40]}", found, expected, level)
 
 
 def _streams(design: Design, accelerator: Module, dma: Module) -> Iterator[Finding]:
@@ -300,7 +224,7 @@ def _streams(design: Design, accelerator: Module, dma: Module) -> Iterator[Findi
             if m is not accelerator and here in m.buses.values() and here != "__NOC__"
         ]
         found = ", ".join(others[:3]) or "nothing"
-        yield _differs("accelerator", f"{what} {mine} joins", found, f"{dma.instance[:40]} {its}")
+        yield differs("accelerator", f"{what} {mine} joins", found, f"{dma.instance[:40]} {its}")
 
 
 def _seen(design: Design, module: Module, ps: Module | None) -> tuple[MemoryRange, ...]:
@@ -347,7 +271,3 @@ def _megahertz(text: str) -> float | None:
 
 def _mhz(clock_hz: float) -> str:
     return f"{clock_hz / 1e6:g} MHz"
-
-
-def _differs(subject: str, what: str, found: str, expected: str, level: Level = "error") -> Finding:
-    return Finding(level, subject, f"{what}: found {found}; expected {expected}")

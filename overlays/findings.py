@@ -22,3 +22,8 @@ class Finding:
     level: Level
     subject: str
     text: str
+
+
+def differs(subject: str, what: str, found: str, expected: str, level: Level = "error") -> Finding:
+    """That something is not what it has to be."""
+    return Finding(level, subject, f"{what}: found {found}; expected {expected}")

@@ -78,7 +78,12 @@ def changed(old: str, new: str) -> bytes:
             "DMA",
             "found 14; expected at least 26, for transfers of 67108863 bytes",
         ),
-        ('length_width" VALUE="26"', 'length_width" VALUE="-26"', "DMA", "found None"),
+        (
+            'length_width" VALUE="26"',
+            'length_width" VALUE="-26"',
+            "DMA",
+            "found -26; expected at least 26",
+        ),
         (
             'mm2s_tdata_width" VALUE="128"',
             'mm2s_tdata_width" VALUE="64"',
@@ -205,7 +210,7 @@ def test_several_dmas_of_which_none_is_at_the_address() -> None:
     assert findings(data) == [("error", "DMA", f"{both}: expected one at 0xa0010000")]
 
 
-def memory(root: Element, channel: str, block: str, high: str) -> None:
+def memory(root: Element, channel: str, block: str, high: str, base: str = "0x00000000") -> None:
     dma = module(root, "axi_dma")
     seen = dma.find("MEMORYMAP")
     if seen is None:
@@ -214,7 +219,7 @@ def memory(root: Element, channel: str, block: str, high: str) -> None:
         seen,
         "MEMRANGE",
         INSTANCE="ps",
-        BASEVALUE="0x00000000",
+        BASEVALUE=base,
         HIGHVALUE=high,
         MASTERBUSINTERFACE=channel,
         ADDRESSBLOCK=block,
@@ -226,8 +231,18 @@ def memory(root: Element, channel: str, block: str, high: str) -> None:
     ("block", "high", "level", "told"),
     [
         ("HP0_DDR_LOW", "0x7FFFFFFF", None, ""),
-        ("HP0_DDR_LOW", "0x1FFFFFFF", "warning", "found DDR from 0 to 0x20000000"),
-        ("HP0_LPS_OCM", "0x7FFFFFFF", "error", "stream-to-memory channel reaches: found no DDR"),
+        (
+            "HP0_DDR_LOW",
+            "0x1FFFFFFF",
+            "warning",
+            "found 0x0 to 0x1fffffff; expected 0x0 to 0x7fffffff",
+        ),
+        (
+            "HP0_LPS_OCM",
+            "0x7FFFFFFF",
+            "error",
+            "DDR that the stream-to-memory channel reaches: found none",
+        ),
     ],
 )
 def test_both_channels_of_the_dma_reach_memory_where_that_is_recorded(
@@ -241,6 +256,16 @@ def test_both_channels_of_the_dma_reach_memory_where_that_is_recorded(
 
     assert [lev for lev, _, _ in found] == ([] if level is None else [level])
     assert all(told in text for _, _, text in found)
+
+
+def test_memory_may_be_mapped_in_parts() -> None:
+    root = tree()
+    for channel in ("M_AXI_MM2S", "M_AXI_S2MM"):
+        memory(root, channel, "HP0_DDR_LOW", "0x3FFFFFFF")
+        memory(root, channel, "HP0_DDR_LOW", "0x7FFFFFFF", "0x40000000")
+        memory(root, channel, "HP0_DDR_HIGH", "0x87FFFFFFF", "0x800000000")
+
+    assert of(root) == []
 
 
 def clock_input(root: Element, instance: str, driver: str, port: str) -> None:
@@ -340,7 +365,7 @@ def test_designs_of_other_boards_and_of_nothing_give_findings() -> None:
     assert "found processing_system7" in told
     assert "found xilinx.com:hls:resize_accel:1.0; expected bacmac:ip:accelerator:2.0" in told
     assert "address: found 0x40400000" in told
-    assert "length bits (c_sg_length_width): found 14; expected at least 26" in told
+    assert "length bits (c_sg_length_width): found 14 by default; expected at least 26" in told
 
 
 written = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=8)

@@ -24,7 +24,8 @@ class DeviceBatch:
         start_ns: just before START, on the board's clock.
         end_ns: when the last output beat was in: START and the accelerator's own cycles, and not
             later than it was seen.
-        latency_ns: from START until the outputs were in the host's hands.
+        received_ns: when the outputs were in the host's hands.
+        latency_ns: until then from START, the first where the batch was run twice.
         bytes_in, bytes_out: moved over the streams.
         retried: why it was run a second time, "" where once was enough.
     """
@@ -41,6 +42,7 @@ class DeviceBatch:
     stall_out_cycles: int
     start_ns: int
     end_ns: int
+    received_ns: int
     latency_ns: int
     bytes_in: int
     bytes_out: int

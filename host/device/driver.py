@@ -163,7 +163,9 @@ class Driver:
                 except DeviceError as error:
                     if not retry or flight.batch.retried:
                         raise
-                    again = replace(flight.batch, retried=cause_of(error))
+                    again = replace(
+                        flight.batch, retried=cause_of(error), first_start_ns=flight.start_ns
+                    )
                     free, ready = self._refill((again, *ready))
                     self._start(ready.popleft(), passes=1)
                     continue
@@ -274,20 +276,22 @@ class Driver:
     def _is_sent(self) -> bool:
         return self._board.send_state().idle
 
-    def _fill(self, slot: Slot, codes: Codes, retried: str = "") -> FilledSlot:
+    def _fill(self, slot: Slot, codes: Codes) -> FilledSlot:
         """Lay images into a slot's input buffer."""
         if not 0 < len(codes) <= self._batch_size:
             raise ValueError(f"a batch of {len(codes)} images; 1 to {self._batch_size} fit")
         rows = slot.input.array[: len(codes) * self._program.input.n_bytes]
         self._program.input.pack(codes, rows.reshape(len(codes), -1))
         slot.input.flush()
-        return FilledSlot(slot, codes, retried)
+        return FilledSlot(slot, codes)
 
     def _refill(self, batches: Iterable[FilledSlot]) -> tuple[deque[Slot], deque[FilledSlot]]:
         """New buffers after a failure, which may have been theirs; free slots and filled ones."""
         self._slots.free()
         free = deque(self._slots.get(self._program, self._batch_size))
-        ready = deque(self._fill(free.popleft(), b.codes, b.retried) for b in batches)
+        ready = deque(
+            replace(batch, slot=self._fill(free.popleft(), batch.codes).slot) for batch in batches
+        )
         return free, ready
 
     def _start(self, batch: FilledSlot, passes: int) -> None:
@@ -352,6 +356,7 @@ class Driver:
         slot.output.invalidate()
         data = slot.output.array[: n_images * program.output.n_bytes]
         outputs = program.output.unpack(data.reshape(n_images, -1))
+        received_ns, first_ns = self._board.clock.now_ns(), flight.batch.first_start_ns
         counters["cycles"] -= counters["stall_in_cycles"] + counters["stall_out_cycles"]
         return DeviceBatch(
             codes=flight.batch.codes,
@@ -359,7 +364,8 @@ class Driver:
             **counters,
             start_ns=flight.start_ns,
             end_ns=ended.end_ns,
-            latency_ns=self._board.clock.now_ns() - flight.start_ns,
+            received_ns=received_ns,
+            latency_ns=received_ns - (flight.start_ns if first_ns is None else first_ns),
             bytes_in=n_images * program.input.n_bytes,
             bytes_out=len(data),
             retried=flight.batch.retried,

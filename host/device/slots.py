@@ -30,11 +30,13 @@ class FilledSlot:
         slot: whose input buffer holds it.
         codes: the batch, (n, C, H, W), should it have to be laid out again.
         retried: why it is run a second time, or "".
+        first_start_ns: when it was started the first time; None before.
     """
 
     slot: Slot
     codes: Codes
-    retried: str
+    retried: str = ""
+    first_start_ns: int | None = None
 
 
 class Slots:

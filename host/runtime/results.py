@@ -60,7 +60,8 @@ class BatchResult:
         counters: work done for the batch (all repeats).
         window: from the start of the first input beat to the end of the last output beat.
         provenance: where it ran.
-        latency_ns: from START until the outputs were in the host's hands.
+        received_ns: when the outputs were in the host's hands, on the clock of `window`.
+        latency_ns: until then from START, the first where the batch was run twice.
         stall_in_cycles, stall_out_cycles: in which the accelerator waited for the host's streams;
             not in `counters`, which are equal on every host.
         bytes_in, bytes_out: moved over the streams.
@@ -73,6 +74,7 @@ class BatchResult:
     counters: Counters
     window: Window
     provenance: Provenance
+    received_ns: int
     latency_ns: int
     stall_in_cycles: int
     stall_out_cycles: int

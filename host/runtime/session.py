@@ -204,6 +204,7 @@ class Session:
             ),
             Window(batch.start_ns, batch.end_ns),
             self.board.provenance,
+            batch.received_ns,
             batch.latency_ns,
             batch.stall_in_cycles,
             batch.stall_out_cycles,

@@ -21,7 +21,8 @@ PERCENTILE_METHOD = "nearest rank: the smallest latency that so many of the batc
 class StreamSummary:
     """A stream of batches, on the board's clock (virtual where the board is emulated).
 
-    Of a batch that was run twice, times and bytes are those of the second run.
+    What a batch that was run twice took counts from its first START; its bytes are those of the
+    second run.
 
     Attributes:
         batches, images: how many.
@@ -67,8 +68,8 @@ def summarize_stream(results: Iterable[BatchResult], clock_hz: float) -> StreamS
     if not batches:
         raise ValueError("a stream without a batch has no latency")
     latencies_s = sorted(batch.latency_ns * 1e-9 for batch in batches)
-    first_ns = min(batch.window.start_ns for batch in batches)
-    last_ns = max(batch.window.start_ns + batch.latency_ns for batch in batches)
+    first_ns = min(batch.received_ns - batch.latency_ns for batch in batches)
+    last_ns = max(batch.received_ns for batch in batches)
     wall_s = (last_ns - first_ns) * 1e-9
     cycles = wall_s * clock_hz
     n_images = sum(len(batch.outputs) for batch in batches)

@@ -106,6 +106,10 @@ def test_a_batch_that_fails_once_is_run_again_where_that_was_asked(
     outputs = np.concatenate([result.outputs for result in results])
     assert np.array_equal(outputs, expected_outputs(model, images))
     assert [bool(result.retried) for result in results] == [False, True, *[False] * 4]
+    late, others = results[1], [*results[:1], *results[2:]]
+    second_ns = late.received_ns - late.window.start_ns
+    assert late.latency_ns > second_ns, "it counts from the first START"
+    assert all(r.latency_ns == r.received_ns - r.window.start_ns for r in others)
     assert n_buffers == 0
 
 

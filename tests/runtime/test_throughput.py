@@ -18,6 +18,7 @@ def result(start_ns, latency_ns, cycles=100, stalls=(0, 0), retried="", n_verifi
         Counters(cycles=cycles),
         Window(start_ns, start_ns + 1),
         "functional",
+        start_ns + latency_ns,
         latency_ns,
         *stalls,
         bytes_in=60,

@@ -100,7 +100,8 @@ def test_the_shipped_hand_offs_are_those_that_are_made_from_the_tables() -> None
     for overlay in list_overlays():
         shipped = overlay.folder / overlay.manifest.files.hwh
 
-        assert shipped.read_bytes() == make_hwh(overlay), f"make it again: {shipped.name}"
+        again = f"bacmac overlay hwh {overlay.manifest.name} -o {shipped}"
+        assert shipped.read_bytes() == make_hwh(overlay), f"made from other tables: {again}"
         assert check_design(overlay, load_hwh(shipped)) == ()
 
 

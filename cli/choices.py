@@ -66,7 +66,8 @@ rails_option = click.option(
     "rails_word",
     default="emulated:",
     show_default=True,
-    help="Rails word: emulated:, emulated:1s-cache, emulated:coarse, hwmon:, hwmon:/path.",
+    help="Rails word: emulated:, emulated:1s-cache, emulated:coarse, hwmon:, hwmon:/path, "
+    "hwmon:board=NAME[:/path].",
 )
 overlay_option = click.option(
     "--overlay",

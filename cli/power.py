@@ -10,7 +10,7 @@ from bacmac.cli.choices import OUTPUT, rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.power_probe import probe
 from bacmac.cli.remote_command import DeviceCommand
-from bacmac.host.errors import TraceTooShortError
+from bacmac.host.errors import RailError, TraceTooShortError
 from bacmac.host.runtime.results import Window
 from bacmac.power.ams import Ams
 from bacmac.power.energy import energy_j
@@ -35,7 +35,7 @@ power.add_command(probe)
 def rails(rails_word: str, as_json: bool) -> None:
     """List the rails that can be read, with one reading of each."""
     source, _ = open_with_clock(rails_word)
-    ams = ams_of(source)
+    ams = _ams(source)
     rows = []
     for info in source.rails():
         sample = source.read(info.name)
@@ -103,6 +103,15 @@ def rails(rails_word: str, as_json: bool) -> None:
         note(f"{source.board.name}: {source.board.remark}")
 
 
+def _ams(source: RailSource) -> Ams | None:
+    """The board's system monitor; rails are told without it where it cannot be read."""
+    try:
+        return ams_of(source)
+    except RailError as error:
+        note(f"no die temperatures: {error}")
+        return None
+
+
 def _board(source: RailSource) -> str:
     return source.board.name if isinstance(source, HwmonRails) else source.word
 
@@ -133,7 +142,7 @@ def record_command(
     """Record rails for a while and print what they carried."""
     source, clock = open_with_clock(rails_word)
     with progress() as advance:
-        trace = record(source, clock, seconds, rails=names, ams=ams_of(source), progress=advance)
+        trace = record(source, clock, seconds, rails=names, ams=_ams(source), progress=advance)
     summary = [_summary(name, rail) for name, rail in trace.rails.items()]
     if output is not None:
         write_trace_csv(output, trace)

@@ -10,8 +10,9 @@ from bacmac.cli.choices import rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.remote_command import DeviceCommand
 from bacmac.power.probe import RailProbe, Refresh, Step, analyse_reads, watch
+from bacmac.power.rails import chosen_rails
 from bacmac.power.resolution import ASSUMED_WATTS, Campaign, Resolution, resolvable
-from bacmac.power.sources import chosen_rails, excluded_rails, open_with_clock
+from bacmac.power.sources import excluded_rails, open_with_clock
 
 OFF_EXPECTED = 0.10
 """A refresh further than this share from what the driver says is told."""

@@ -77,11 +77,12 @@ class Ams:
             raise RailError(f"{root}: no device called {' or '.join(NAMES)}")
         self.excluded: dict[str, str] = {}
         self._channels: list[_Channel] = []
-        for channel in _channels(device):
+        for name, kind, raw in _named_files(device):
             try:
+                channel = _channel(name, kind, raw)
                 channel.read()
             except RailError as error:
-                self.excluded[channel.name] = str(error)
+                self.excluded[name] = str(error)
             else:
                 self._channels.append(channel)
         if not self._channels:
@@ -116,7 +117,8 @@ def _find(root: Path) -> Path | None:
     return None
 
 
-def _channels(device: Path) -> list[_Channel]:
+def _named_files(device: Path) -> list[tuple[str, str, Path]]:
+    """(name, "temp" or "voltage", raw file) of every channel, in the order of their numbers."""
     found = []
     for raw in device.glob("in_*_raw"):
         match = re.fullmatch(r"in_(temp|voltage)(\d+)(?:_(\w+))?_raw", raw.name)
@@ -124,26 +126,26 @@ def _channels(device: Path) -> list[_Channel]:
             found.append((match[1], int(match[2]), match[3] or "", raw))
     found.sort(key=lambda item: item[:2])
     unnamed = iter(TEMPERATURES if sum(kind == "temp" for kind, *_ in found) == 3 else ())
-    channels: list[_Channel] = []
-    taken: set[str] = set()
+    named: dict[str, tuple[str, Path]] = {}
     for kind, number, suffix, raw in found:
-        stem = raw.name.removesuffix("_raw")
-        label = device / f"{stem}_label"
+        label = raw.with_name(raw.name.removesuffix("_raw") + "_label")
         word = read_text(label) if label.is_file() else suffix
         name = _name(kind, word) or next(unnamed if kind == "temp" else iter(()), "")
-        name = name if name and name not in taken else f"{name or kind}{number}"
-        taken.add(name)
-        offset = device / f"{stem}_offset"
-        channels.append(
-            _Channel(
-                name,
-                kind == "temp",
-                raw,
-                _read_float(offset) if offset.is_file() else 0.0,
-                _read_float(device / f"{stem}_scale"),
-            )
-        )
-    return channels
+        name = name if name and name not in named else f"{name or kind}{number}"
+        named[name] = kind, raw
+    return [(name, kind, raw) for name, (kind, raw) in named.items()]
+
+
+def _channel(name: str, kind: str, raw: Path) -> _Channel:
+    stem = raw.name.removesuffix("_raw")
+    offset = raw.with_name(f"{stem}_offset")
+    return _Channel(
+        name,
+        kind == "temp",
+        raw,
+        _read_float(offset) if offset.is_file() else 0.0,
+        _read_float(raw.with_name(f"{stem}_scale")),
+    )
 
 
 def _name(kind: str, word: str) -> str:

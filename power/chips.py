@@ -28,6 +28,7 @@ IIO_UPDATE_NS = 8_900_000  # 4 averages of 1.1 ms bus + 1.1 ms shunt, drivers/ii
 INA2XX_UPDATE_NS = 35_200_000  # (1.1 ms bus + 1.1 ms shunt) x 16 averages, SBOS547B
 PMBUS_CACHE_NS = 1_000_000_000
 """Kernels before 5.10 re-read PMBus sensors once a second (Linux commit a919ba06979a)."""
+MAX_READING = 10**9  # a MV, a MA or a kW: beyond, a product would not fit 64 bits
 VOUT_FACTOR = 256
 """Some kernels read the IR38060's output in a wrong format; Avnet's sensor file divides by it."""
 
@@ -182,11 +183,12 @@ def _channel(device: Path) -> int | None:
 
 
 def read_text(path: Path) -> str:
-    """The line in a sysfs or device tree file; RailError where it cannot be read."""
+    """The line in a sysfs file, made printable; RailError where it cannot be read."""
     try:
-        return path.read_text(encoding="ascii", errors="replace").strip("\0 \t\n")
+        text = path.read_text(encoding="ascii", errors="replace").strip("\0 \t\n")
     except OSError as error:
         raise RailError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def read_int(path: Path) -> int:
@@ -200,6 +202,9 @@ def read_int(path: Path) -> int:
     except OSError as error:
         raise RailError(f"{path}: cannot be read: {error.strerror or error}") from error
     try:
-        return int(text)
+        value = int(text)
     except ValueError:
         raise RailError(f"{path}: found {text[:40]!r}; expected an integer") from None
+    if abs(value) > MAX_READING:
+        raise RailError(f"{path}: found {text[:40]!r}; no reading is beyond {MAX_READING:.0e}")
+    return value

@@ -9,9 +9,11 @@ offset, TI SBOS547B section 6.5; INA260 gain and offset, TI SBOS656C section 6.5
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from bacmac.host.errors import RailError
 from bacmac.power.boards import MAX_CURRENT_A
 
 PLAUSIBLE_VOLTAGE = 0.10
@@ -79,6 +81,20 @@ class RailSource(Protocol):
 
     def read(self, rail: str) -> RawSample:
         """A fresh reading; RailError when there is none, never a value from before."""
+
+
+def chosen_rails(source: RailSource, names: Sequence[str]) -> tuple[RailInfo, ...]:
+    """The rails of these names, in their order; all where none is named.
+
+    Raises:
+        RailError: one is not offered; says why, where that is known.
+    """
+    infos = {info.name: info for info in source.rails()}
+    for name in names:
+        if name not in infos:
+            source.read(name)  # says why
+            raise RailError(f"rail {name!r} is not offered; there are {', '.join(infos)}")
+    return tuple(infos[name] for name in (names or infos))
 
 
 INA226_GAIN_ERROR = 0.001

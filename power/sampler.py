@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bacmac.host.device.clock import Clock, Periodic
 from bacmac.host.errors import RailError
-from bacmac.power.rails import RailInfo, RailSource, RawSample
+from bacmac.power.rails import RailInfo, RailSource, RawSample, chosen_rails
 
 DEFAULT_PERIOD_NS = 20_000_000
 JITTER_SHARE = 0.3
@@ -108,12 +108,7 @@ class Sampler:
         period_ns: int = DEFAULT_PERIOD_NS,
         seed: int = 0,
     ) -> None:
-        infos = {info.name: info for info in source.rails()}
-        for name in rails:
-            if name not in infos:
-                source.read(name)  # says why
-                raise RailError(f"rail {name!r} is not offered; there are {', '.join(infos)}")
-        self._infos = {name: infos[name] for name in (rails or infos)}
+        self._infos = {info.name: info for info in chosen_rails(source, rails)}
         self._source, self._clock, self._period_ns, self._seed = source, clock, period_ns, seed
         self._samples: dict[str, list[RawSample]] = {name: [] for name in self._infos}
         self._periodic: Periodic | None = None

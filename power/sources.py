@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from bacmac.host.device.activity import ActivityLog
@@ -14,7 +13,7 @@ from bacmac.power.ams import Ams, find_ams
 from bacmac.power.boards import BOARDS
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
-from bacmac.power.rails import RailInfo, RailSource
+from bacmac.power.rails import RailSource
 
 
 def rail_words() -> dict[str, str]:
@@ -76,20 +75,6 @@ def open_with_clock(word: str) -> tuple[RailSource, Clock]:
         return open_hwmon(word, clock), clock
     board = open_board("functional:")
     return open_rails(word, board), board.clock
-
-
-def chosen_rails(source: RailSource, names: Sequence[str]) -> tuple[RailInfo, ...]:
-    """The rails of these names, in their order; all where none is named.
-
-    Raises:
-        RailError: one is not offered; says why, where that is known.
-    """
-    infos = {info.name: info for info in source.rails()}
-    for name in names:
-        if name not in infos:
-            source.read(name)  # says why
-            raise RailError(f"rail {name!r} is not offered; there are {', '.join(infos)}")
-    return tuple(infos[name] for name in (names or infos))
 
 
 def excluded_rails(source: RailSource) -> dict[str, str]:

@@ -128,3 +128,16 @@ def test_a_recording_shows_the_die_temperatures(run, tmp_path):
     assert found["die"]["PL"]["mean_c"] == pytest.approx(51.26, abs=0.01)
     assert "die PL: 51.3 C (51.3 to 51.3)" in told.out
     assert (tmp_path / "trace.csv").read_text().splitlines()[0].endswith(",power_uw,die_pl_c")
+
+
+def test_a_system_monitor_that_cannot_be_read_does_not_hide_the_rails(run, tmp_path):
+    word = f"hwmon:{zcu104(tmp_path)}"
+    device = tmp_path / "bus" / "iio" / "devices" / "iio:device0"
+    device.mkdir(parents=True)
+    (device / "name").write_text("ams\n")
+
+    outcome = run("power", "rails", "--rails", word)
+
+    assert outcome.status == 0
+    assert "no die temperatures:" in outcome.err
+    assert "no channel of the system monitor can be read" in outcome.err

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bacmac.host.device.clock import VirtualClock
 from bacmac.host.errors import RailError
@@ -251,3 +253,38 @@ def test_another_boards_tree_says_what_was_looked_for(sysfs: Any) -> None:
 
     with pytest.raises(RailError, match=r"found eeprom, expected ina226 at 0x40 to 0x4b \(ZCU102"):
         rails_of(sysfs, "zcu102")
+
+
+CONTENTS = st.one_of(
+    st.binary(max_size=30),
+    st.integers().map(lambda n: b"%d" % n),
+    st.sampled_from([b"850", b"1800", b"5000", b"12000", b"9" * 5000, b"-1", b"vout1\n"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.data())
+def test_whatever_the_files_hold_is_a_reading_or_a_told_error(tmp_path: Path, data: Any) -> None:
+    root = tmp_path / "hwmon"
+    chips = {"irps5401": "4-0043", "ina226_u183": "", "ir38060": "6-0045", "ina260": "1-0040"}
+    for name, device in chips.items():
+        home = root / f"hwmon-{name}"
+        if not home.exists():
+            home.mkdir(parents=True)
+            (tmp_path / device).mkdir(exist_ok=True)
+            (home / "device").symlink_to(tmp_path / device)
+        (home / "name").write_text(name)
+        for file in ("in1_input", "in2_input", "curr1_input", "power1_input", "curr2_input"):
+            (home / file).write_bytes(data.draw(CONTENTS))
+        for file in data.draw(st.sets(st.sampled_from(["in2_label", "curr2_label"]))):
+            (home / file).write_bytes(data.draw(CONTENTS))
+
+    message = ""
+    try:
+        source = HwmonRails(VirtualClock(), root, data.draw(st.sampled_from([None, *BOARDS])))
+        for info in source.rails():
+            source.read(info.name)
+    except RailError as error:
+        message = str(error)
+
+    assert message.isprintable()

@@ -7,9 +7,12 @@ import threading
 import pytest
 from pynq.pmbus import DataRecorder, MultiSensor, Rail
 
+from bacmac.host.device.registry import open_board
 from bacmac.host.errors import RailError
+from bacmac.power.probe import analyse_reads, watch
 from bacmac.power.pynq_rail import as_pynq_rails
 from bacmac.power.rails import RailInfo, RawSample
+from bacmac.power.sources import open_rails
 
 
 class CountingRails:
@@ -83,3 +86,12 @@ def test_pynqs_recorder_records_them() -> None:
     assert frame["INT_voltage"].to_list() == pytest.approx([0.851] * len(frame))
     currents = frame["INT_current"].to_list()
     assert currents == pytest.approx([1.001 + 0.002 * row for row in range(len(frame))])
+
+
+def test_emulated_rails_follow_pynqs_emulated_board() -> None:
+    board = open_board("pynq:emulated")
+    source = open_rails("emulated:", board)
+
+    probe = analyse_reads(watch(source, board.clock, source.rails()[1], 5.0), virtual=True)
+
+    assert probe.refresh.period_ns == pytest.approx(35.2e6, rel=0.01)

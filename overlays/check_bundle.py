@@ -9,7 +9,7 @@ from typing import TypeVar
 from bacmac.host.errors import OverlayError
 from bacmac.host.manifest.overlay import Manifest, Overlay
 from bacmac.overlays.bitfile import BitHeader, read_bit_header
-from bacmac.overlays.bundle import BundleFiles, bundle_files, changed_files
+from bacmac.overlays.bundle import BundleFiles, bundle_files, changed_files, read_sha256
 from bacmac.overlays.check_hand_off import check_design
 from bacmac.overlays.findings import Finding, Level
 from bacmac.overlays.hwh_reader import Design, load_hwh
@@ -156,12 +156,13 @@ def _hand_off(overlay: Overlay, files: BundleFiles, design: Design) -> Iterator[
 
 def _one_build(bit: BitHeader, design: Design) -> Iterator[Finding]:
     """Do the bitstream and the hand-off come from one run of Vivado, as far as they say?"""
-    release = bit.options.get("VERSION", "")
-    if release and design.release and release != design.release:
+    release, other = bit.options.get("VERSION", ""), design.release
+    # an update, as 2022.1.2, may be named in full in one of the two only
+    if release and other and release.split(".")[:2] != other.split(".")[:2]:
         yield Finding(
             "error",
             "files",
-            f"the bitstream is of Vivado {release[:20]}, the hand-off of {design.release[:20]}: "
+            f"the bitstream is of Vivado {release[:20]}, the hand-off of {other[:20]}: "
             "they are of two builds",
         )
     if design.name and not bit.design.startswith(design.name):
@@ -272,13 +273,20 @@ def _digests(files: BundleFiles, built: bool) -> Iterator[Finding]:
             yield Finding("note", "sha256", f"no {path.name}: a changed file would not be noticed")
         return
     try:
-        problems = changed_files(path)
+        listed, problems = read_sha256(path), changed_files(path)
     except OverlayError as error:
         yield Finding("error", "sha256", str(error))
         return
+    left_out = [
+        file.name
+        for file in (files.bitstream, files.hwh, files.timing, files.utilization)
+        if file.is_file() and file not in listed
+    ]
     for problem in problems:
         yield Finding("error", "sha256", problem)
-    if not problems:
+    if left_out:
+        yield Finding("warning", "sha256", f"{path.name} leaves out {', '.join(left_out)}")
+    if not problems and not left_out:
         yield Finding("ok", "sha256", f"every file of {path.name} is as it was built")
 
 

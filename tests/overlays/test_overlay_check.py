@@ -189,13 +189,8 @@ def test_files_of_unlike_names_are_an_error(tmp_path: Path) -> None:
 
     found = told(replace(overlay, manifest=replace(overlay.manifest, files=files)))
 
-    assert found == [
-        (
-            "error",
-            "files",
-            "bac-pot4.bit and other.hwh: PYNQ looks for the hand-off by the bitstream's name",
-        )
-    ]
+    text = "bac-pot4.bit and other.hwh: PYNQ looks for the hand-off by the bitstream's name"
+    assert [item for item in found if item[0] == "error"] == [("error", "files", text)]
 
 
 @pytest.mark.parametrize(
@@ -380,6 +375,22 @@ def test_a_file_that_changed_after_the_build_is_an_error(tmp_path: Path) -> None
 
     assert (level, subject) == ("error", "sha256")
     assert text.startswith("bac-pot4.hwh: found sha256 ")
+
+
+def test_a_file_that_the_digests_leave_out_is_a_warning(tmp_path: Path) -> None:
+    overlay = build(tmp_path)
+    path = tmp_path / "bac-pot4.sha256"
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(keepends=True) if ".hwh" not in line)
+    )
+
+    assert told(overlay) == [("warning", "sha256", "bac-pot4.sha256 leaves out bac-pot4.hwh")]
+
+
+def test_an_update_of_vivado_is_the_same_release(tmp_path: Path) -> None:
+    design = "bacmac_system_wrapper;UserID=0XBAC40001;Version=2024.1.2"
+
+    assert told(build(tmp_path, bit=bit_file(design=design))) == []
 
 
 def test_a_file_that_is_gone_and_digests_that_are_none_are_errors(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from bacmac.cli.remote_command import DeviceCommand
 from bacmac.power.probe import RailProbe, Refresh, Step, analyse_reads, watch
 from bacmac.power.rails import chosen_rails
 from bacmac.power.resolution import ASSUMED_WATTS, Campaign, Resolution, resolvable
+from bacmac.power.sampler import DEFAULT_PERIOD_NS
 from bacmac.power.sources import excluded_rails, open_with_clock
 
 OFF_EXPECTED = 0.10
@@ -91,6 +92,12 @@ def probe(
     for p, _ in found:
         for text in _remarks(p):
             note(f"{p.info.name}: {text}")
+    sweep_s = sum(p.cost.median_s for p in probes if p.cost is not None)
+    if sweep_s > DEFAULT_PERIOD_NS * 1e-9:
+        note(
+            f"one reading of these {len(probes)} rails takes {sweep_s * 1e3:.0f} ms, longer than "
+            f"the {DEFAULT_PERIOD_NS * 1e-6:.0f} ms between samples: name fewer by --rail"
+        )
     for name, reason in excluded.items():
         note(f"{name}: left out: {reason}")
 

@@ -141,3 +141,12 @@ def test_a_system_monitor_that_cannot_be_read_does_not_hide_the_rails(run, tmp_p
     assert outcome.status == 0
     assert "no die temperatures:" in outcome.err
     assert "no channel of the system monitor can be read" in outcome.err
+
+
+def test_rails_that_take_longer_to_read_than_a_sampling_period_are_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("bacmac.cli.power_probe.DEFAULT_PERIOD_NS", 1_000)
+
+    outcome = run("power", "probe", "--rails", f"hwmon:{zcu104(tmp_path)}", "--seconds", "0.02")
+
+    assert "one reading of these 7 rails takes" in outcome.err
+    assert "longer than the 0 ms between samples: name fewer by --rail" in outcome.err

@@ -175,7 +175,9 @@ def make_hwh(overlay: Overlay) -> bytes:
         )
 
     accelerator = _add_module(modules, "accelerator", said.vlnv, "s_axi", "SLAVE")
-    _add_parameters(accelerator, {name: str(value) for name, value in said.parameters.items()})
+    # as Vivado writes a vector
+    parameters = {**said.parameters, "BUILD_ID": _hex(said.parameters["BUILD_ID"])}
+    _add_parameters(accelerator, parameters)
     _add_registers(accelerator, said.registers)
 
     dma = _add_module(modules, "axi_dma", f"xilinx.com:ip:{DMA}:7.1", "S_AXI_LITE", "SLAVE")

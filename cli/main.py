@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit status: 0 done; 1 a check found something, or the reader of the output left; 2 bad input;
     130 Ctrl-C. A `BacmacError` and a wrong option are one line on standard error; with --json the
-    state of a device that failed goes to standard output. Anything else that escapes is a bug and
-    keeps its traceback.
+    error, and the state of a device that failed, go to standard output too. Anything else that
+    escapes is a bug and keeps its traceback.
     """
     try:
         status = bacmac.main(arguments, prog_name="bacmac", standalone_mode=False)
@@ -76,8 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BacmacError as error:
         click.echo(f"Error: {error}", err=True)
         words = sys.argv[1:] if arguments is None else arguments
-        if isinstance(error, DeviceError) and error.state is not None and "--json" in words:
-            click.echo(json.dumps({"error": str(error), "state": error.state}, indent=2))
+        if "--json" in words:
+            state = error.state if isinstance(error, DeviceError) else None
+            click.echo(json.dumps({"error": str(error), "state": state}, indent=2))
         status = error.exit_code
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else "bacmac --help"

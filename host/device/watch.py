@@ -17,6 +17,9 @@ DEADLINE_FLOOR_NS = 250_000_000
 POLL_NS = 20_000
 MAX_POLL_NS = 100_000_000
 """While work is due the driver sleeps until it should be over, at most 0.1 s at a time."""
+LATE_SHARE, LATE_FLOOR_NS = 64, 1_000_000
+"""What is late is looked at more and more rarely, down to every 1/64 of its time or 1 ms: an
+accelerator that has waited for memory is not left idle for long."""
 
 
 class Watch:
@@ -67,7 +70,7 @@ class Watch:
         start_ns = clock.now_ns() - elapsed_ns
         due_ns = start_ns + expected_ns
         deadline_ns = start_ns + DEADLINE_FACTOR * expected_ns + DEADLINE_FLOOR_NS
-        pause_ns = POLL_NS
+        pause_ns, rarest_ns = POLL_NS, max(expected_ns // LATE_SHARE, LATE_FLOOR_NS)
         while not done():
             if self._has_failed():
                 self.fail(DeviceError, what)
@@ -79,7 +82,7 @@ class Watch:
                 clock.sleep_ns(min(due_ns - now_ns, MAX_POLL_NS))
             else:
                 clock.sleep_ns(pause_ns)
-                pause_ns = min(2 * pause_ns, MAX_POLL_NS)
+                pause_ns = min(2 * pause_ns, rarest_ns, MAX_POLL_NS)
 
     def fail(self, kind: type[DeviceError], what: str) -> NoReturn:
         """Look at the device, reset it, and raise with what was seen.

@@ -95,6 +95,15 @@ def test_a_fault_is_one_line_and_with_json_its_state(stream, fault, cause):
     assert {"status", "counters", "later", "apart_s"} <= set(told["state"])
 
 
+def test_with_json_every_error_is_json(stream):
+    outcome = stream("--json", device="functional:wrong-id=1")
+
+    assert outcome.status == 2
+    told = json.loads(outcome.out)
+    assert "register ID: found 0x00000001" in told["error"]
+    assert told["state"] is None
+
+
 def test_without_json_a_fault_leaves_standard_output_empty(stream):
     outcome = stream(device="functional:stall-send=4")
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import shutil
 import struct
 import tempfile
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -222,6 +224,7 @@ class EmulatedPynqBoard(PynqBoard):
         self._hardware = hardware
         self._emulated = EmulatedDevice(hardware)
         self._folder: str | None = None
+        self._remove: Callable[[], object] | None = None
         super().__init__(
             word,
             pynq,
@@ -246,9 +249,9 @@ class EmulatedPynqBoard(PynqBoard):
         """Let go of the board and of the files that stood in for bitstreams."""
         super().close()
         self._hardware.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        if self._remove is not None:
+            self._remove()
+        self._folder = self._remove = None
 
     def _files(self, overlay: Overlay) -> Path:
         """The overlay's own files, or its hand-off and a file that stands for the bitstream."""
@@ -270,6 +273,7 @@ class EmulatedPynqBoard(PynqBoard):
             )
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="bacmac-emulated-")
+            self._remove = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         bitstream = Path(self._folder) / files.bitstream
         bitstream.write_bytes(b"")
         shutil.copyfile(hwh, bitstream.with_suffix(".hwh"))

@@ -9,8 +9,9 @@ import click
 from bacmac.cli.choices import rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.remote_command import DeviceCommand
-from bacmac.power.probe import RailProbe, Refresh, Step, analyse_reads, watch
+from bacmac.power.probe import RailProbe, Step, analyse_reads, watch
 from bacmac.power.rails import chosen_rails
+from bacmac.power.refresh import Refresh
 from bacmac.power.resolution import ASSUMED_WATTS, Campaign, Resolution, resolvable
 from bacmac.power.sampler import DEFAULT_PERIOD_NS
 from bacmac.power.sources import excluded_rails, open_with_clock

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bacmac.power.probe import Noise, RailProbe, Refresh, RegisterCheck, Step
+from bacmac.power.probe import Noise, RailProbe, RegisterCheck, Step
 from bacmac.power.rails import RailInfo
+from bacmac.power.refresh import Refresh
 from bacmac.power.resolution import Campaign, resolvable
 from bacmac.power.simulation import Campaign as Simulated
 from bacmac.power.simulation import simulate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -44,7 +45,7 @@ def list_command(address: str, as_json: bool) -> None:
                 job["state"],
                 "" if job["status"] is None else job["status"],
                 _ago(job_age_s(job["job"])),
-                " ".join(job["words"]),
+                shlex.join(job["words"]),
             )
             for job in jobs
         ],

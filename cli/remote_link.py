@@ -54,7 +54,6 @@ OPTIONS = (
     "-oServerAliveCountMax=3",
     "-oClearAllForwardings=yes",
     "-oRemoteCommand=none",
-    "-oLogLevel=ERROR",
 )
 
 ADVICE = (

@@ -102,7 +102,11 @@ def attend(link: Link, record: Record, into: Path | None = None) -> int:
     except KeyboardInterrupt:
         note(f"Job {record.job} is left alone{_later(record)}")
         raise
-    _fetch(link, record, into)
+    try:
+        _fetch(link, record, into)
+    except OutputError:
+        note(f"The results are still there: bacmac remote fetch {record.address} {record.job}")
+        raise
     _print_stdout(link, record.job)
     return status
 

@@ -159,6 +159,15 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in tasks.split()]
 
 
+def _sessions(sshd: int) -> list[int]:
+    """The processes of sshd that serve its connections: one each, or two where it is not root."""
+    found = []
+    for child in _children(sshd):
+        if Path(f"/proc/{child}/comm").read_text().startswith("sshd"):
+            found += [child, *_sessions(child)]
+    return found
+
+
 @contextmanager
 def _started(*words: object) -> Iterator[subprocess.Popen[str]]:
     """`bacmac WORDS` in a process of its own, as in a terminal of its own."""
@@ -176,8 +185,12 @@ def _started(*words: object) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def _wait_for_gate(board: Board) -> None:
-    _wait_for(lambda: Path(f"{board.gate}.runs").exists())
+def _wait_for_gate(board: Board, here: subprocess.Popen[str] | None = None) -> None:
+    def arrived() -> bool:
+        assert here is None or here.poll() is None, here.stderr and here.stderr.read()
+        return Path(f"{board.gate}.runs").exists()
+
+    _wait_for(arrived)
 
 
 @pytest.fixture
@@ -504,11 +517,11 @@ def test_no_ssh_here_is_said(board, run, words, monkeypatch):
 def test_a_link_that_breaks_in_the_middle_costs_nothing(board, words, expected, tmp_path, killed):
     board.gate.touch()
     with _started(*words, "--device", board.address) as here:
-        _wait_for_gate(board)
-        victims = _children(here.pid) if killed == "the client" else _children(board.sshd.pid)
+        _wait_for_gate(board, here)
+        victims = _children(here.pid) if killed == "the client" else _sessions(board.sshd.pid)
         for victim in victims:
             os.kill(victim, signal.SIGKILL)
-        _wait_for(lambda: _children(board.sshd.pid))
+        _wait_for(lambda: set(_sessions(board.sshd.pid)) - set(victims))
         board.gate.unlink()
         out, err = here.communicate(timeout=60)
 
@@ -522,7 +535,7 @@ def test_a_link_that_breaks_in_the_middle_costs_nothing(board, words, expected, 
 def test_a_killed_command_leaves_a_job_that_is_fetched_later(board, run, words, expected, tmp_path):
     board.gate.touch()
     with _started(*words, "--device", board.address) as here:
-        _wait_for_gate(board)
+        _wait_for_gate(board, here)
         here.kill()
         here.wait()
     listed = json.loads(run("remote", "list", board.address, "--json").out)
@@ -539,7 +552,7 @@ def test_a_killed_command_leaves_a_job_that_is_fetched_later(board, run, words, 
 def test_ctrl_c_here_interrupts_the_job_there(board, words, tmp_path):
     board.gate.touch()
     with _started(*words, "--device", board.address) as here:
-        _wait_for_gate(board)
+        _wait_for_gate(board, here)
         here.send_signal(signal.SIGINT)
         _, err = here.communicate(timeout=60)
 
@@ -564,7 +577,7 @@ def test_a_board_that_stays_away_is_given_up_and_the_job_named(
         if message["do"] == "start":
             _wait_for_gate(board)
             down.touch()
-            for session in _children(board.sshd.pid):
+            for session in _sessions(board.sshd.pid):
                 os.kill(session, signal.SIGKILL)
 
     monkeypatch.setattr(remote_link, "send_frame", cut)
@@ -586,7 +599,7 @@ def test_a_board_that_stays_away_is_given_up_and_the_job_named(
 def test_a_job_that_vanished_is_not_waited_for(board, words):
     board.gate.touch()
     with _started(*words, "--device", board.address) as here:
-        _wait_for_gate(board)
+        _wait_for_gate(board, here)
         command = int((board.job() / "pid").read_text())
         runner = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
         for process in (runner, command):
@@ -627,7 +640,7 @@ def test_jobs_are_listed_stopped_fetched_elsewhere_and_cleaned(board, run, words
 def test_a_running_job_is_stopped_from_elsewhere(board, run, words):
     board.gate.touch()
     with _started(*words, "--device", board.address) as here:
-        _wait_for_gate(board)
+        _wait_for_gate(board, here)
         stopped = run("remote", "stop", board.address, board.job().name)
         here.communicate(timeout=60)
 

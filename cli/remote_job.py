@@ -110,21 +110,26 @@ def create_job(job: Job) -> Path:
     if target.is_dir():
         return target
     draft = jobs_folder() / f".{job.name}.{os.getpid()}"
-    (draft / "files").mkdir(mode=0o700, parents=True)
-    for folder in (job.cwd, *job.folders):
-        place(draft, folder).mkdir(parents=True, exist_ok=True)
+    try:
+        _fill(draft, job)
+        with suppress(FileExistsError):
+            draft.rename(target)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _fill(folder: Path, job: Job) -> None:
+    (folder / "files").mkdir(mode=0o700, parents=True)
+    for path in (job.cwd, *job.folders):
+        place(folder, path).mkdir(parents=True, exist_ok=True)
     for path, sha256 in job.inputs:
         blob = blobs_folder() / sha256
         if "/" in sha256 or not blob.is_file():
             raise DeviceError(f"the input {path} has not arrived on the board")
-        target_file = place(draft, path)
-        target_file.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(blob)  # in use: not to be cleaned away
-        target_file.hardlink_to(blob)
-    write_text(draft / "job.json", json.dumps(asdict(job), indent=2))
-    with suppress(FileExistsError):
-        draft.rename(target)
-    return target
+        place(folder, path).parent.mkdir(parents=True, exist_ok=True)
+        place(folder, path).hardlink_to(blob)
+    write_text(folder / "job.json", json.dumps(asdict(job), indent=2))
 
 
 def place(folder: Path, path: str) -> Path:

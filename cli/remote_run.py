@@ -192,7 +192,10 @@ class _Follower:
                     continue
                 if answer["state"] == "ended":
                     return int(answer["status"])
-                why = answer["why"] or "the board was switched off, or had no memory left (dmesg)"
+                why = (
+                    answer["why"]
+                    or "the board was switched off, or ran out of memory (dmesg) or disk"
+                )
                 raise DeviceError(
                     f"{self._link.address.destination}: job {self._job} is gone without an exit "
                     f"status: {why}"

@@ -22,6 +22,7 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from bacmac.host.errors import OverlayError
+from bacmac.overlays.bounded_file import read_bounded
 from bacmac.overlays.hwh import EMULATION, MADE_FOR
 
 MAX_BYTES = 64 << 20
@@ -115,13 +116,7 @@ def load_hwh(path: Path) -> Design:
     Raises:
         OverlayError: it cannot be read, or is no hand-off.
     """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise OverlayError(
-            path, "file", found=error.strerror or str(error), expected="a readable file"
-        ) from error
+    data = read_bounded(path, MAX_BYTES, "a hardware hand-off")
     return read_hwh(data, str(path))
 
 

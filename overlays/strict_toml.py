@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bacmac.host.errors import OverlayError
+from bacmac.overlays.bounded_file import read_bounded
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,17 +43,7 @@ def read_text(path: Path) -> str:
     Raises:
         OverlayError: it cannot be read, is larger than MAX_BYTES, or is not UTF-8.
     """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise OverlayError(
-            path, "file", found=error.strerror or str(error), expected="a readable file"
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise OverlayError(
-            path, "file", found=f"more than {MAX_BYTES} bytes", expected="a small TOML file"
-        )
+    data = read_bounded(path, MAX_BYTES, "a small TOML file")
     try:
         # TOML allows either line ending; the sha256 of a text must not depend on which
         return data.decode("utf-8").replace("\r\n", "\n")

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bacmac.host.errors import OverlayError
+from bacmac.overlays.bounded_file import read_bounded
 
 MAX_BYTES = 64 << 20
 """Of a report; one that lists ten paths of each group for a full device has a few megabytes."""
@@ -221,17 +222,7 @@ _SITES = {
 
 
 def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise OverlayError(
-            path, "file", found=error.strerror or str(error), expected="a readable file"
-        ) from error
-    if len(data) > MAX_BYTES:
-        raise OverlayError(
-            path, "file", found=f"more than {MAX_BYTES} bytes", expected="a Vivado report"
-        )
+    data = read_bounded(path, MAX_BYTES, "a Vivado report")
     # names of hosts and folders come in any encoding; what is read of the report is ASCII
     return data.decode("utf-8-sig", errors="replace")
 

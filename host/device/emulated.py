@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bacmac.host.device.activity import ActivityLog
 from bacmac.host.device.array import COMPUTE
-from bacmac.host.device.board import Buffer, Provenance, TransferState
+from bacmac.host.device.board import Buffer, Provenance
 from bacmac.host.device.clock import Clock
+from bacmac.host.device.dma_board import DmaBoard
 from bacmac.host.device.dma_registers import DmaChannels
 from bacmac.host.device.faults import Faults, parse_faults, word_options
 from bacmac.host.device.hardware import CMA_BYTES, FunctionalHardware, Hardware
@@ -13,7 +14,7 @@ from bacmac.host.errors import DeviceError
 from bacmac.host.manifest.overlay import Overlay
 
 
-class ModelBoard:
+class ModelBoard(DmaBoard):
     """A ZCU104 as the driver sees it, in this process.
 
     Args:
@@ -22,13 +23,8 @@ class ModelBoard:
     """
 
     def __init__(self, word: str, hardware: Hardware) -> None:
-        self._word, self._hardware = word, hardware
-        self._channels: DmaChannels | None = None
-
-    @property
-    def word(self) -> str:
-        """The device word."""
-        return self._word
+        super().__init__(word)
+        self._hardware = hardware
 
     @property
     def provenance(self) -> Provenance:
@@ -70,26 +66,6 @@ class ModelBoard:
         """Contiguous memory."""
         return self._hardware.memory.allocate(n_bytes)
 
-    def start_send(self, buffer: Buffer, n_bytes: int) -> None:
-        """Start a memory-to-stream transfer."""
-        self._loaded().start_send(buffer, n_bytes)
-
-    def start_receive(self, buffer: Buffer, n_bytes: int) -> None:
-        """Start a stream-to-memory transfer."""
-        self._loaded().start_receive(buffer, n_bytes)
-
-    def send_state(self) -> TransferState:
-        """How the last send stands."""
-        return self._loaded().send_state()
-
-    def receive_state(self) -> TransferState:
-        """How the last receive stands."""
-        return self._loaded().receive_state()
-
-    def reset_dma(self) -> None:
-        """Both directions idle."""
-        self._loaded().reset()
-
     def clock_hz(self) -> float:
         """The accelerator clock as read back."""
         self._loaded()
@@ -101,11 +77,6 @@ class ModelBoard:
         """Unload; what is still allocated stays counted by `n_buffers`."""
         self._channels = None
         self._hardware.close()
-
-    def _loaded(self) -> DmaChannels:
-        if self._channels is None:
-            raise DeviceError(f"{self._word} has no overlay loaded")
-        return self._channels
 
 
 class EmulatedBoard(ModelBoard):

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.device.board import Buffer, Provenance, TransferState
+from bacmac.host.device.board import Buffer, Provenance
 from bacmac.host.device.clock import Clock
+from bacmac.host.device.dma_board import DmaBoard
 from bacmac.host.device.dma_registers import DmaChannels
 from bacmac.host.device.pynq.lock import BoardLock
 from bacmac.host.device.pynq.preconditions import Machine, board_model, contiguous_memory
@@ -84,7 +85,7 @@ class PynqBuffer:
         return self._raw
 
 
-class PynqBoard:
+class PynqBoard(DmaBoard):
     """A board through PYNQ.
 
     Args:
@@ -108,19 +109,14 @@ class PynqBoard:
         lock: BoardLock | None = None,
         machine: Machine | None = None,
     ) -> None:
-        self._word, self._pynq, self._device = word, pynq, device
+        super().__init__(word)
+        self._pynq, self._device = pynq, device
         self._clock, self._provenance = clock, provenance
         self._lock, self._machine = lock, machine or Machine()
         self._address_bits = 0
         self._overlay: Any = None
         self._registers: Any = None
-        self._channels: DmaChannels | None = None
         pynq.Device.active_device = device
-
-    @property
-    def word(self) -> str:
-        """The device word."""
-        return self._word
 
     @property
     def provenance(self) -> Provenance:
@@ -195,26 +191,6 @@ class PynqBoard:
             )
         return buffer
 
-    def start_send(self, buffer: Buffer, n_bytes: int) -> None:
-        """Start a memory-to-stream transfer."""
-        self._loaded().start_send(buffer, n_bytes)
-
-    def start_receive(self, buffer: Buffer, n_bytes: int) -> None:
-        """Start a stream-to-memory transfer."""
-        self._loaded().start_receive(buffer, n_bytes)
-
-    def send_state(self) -> TransferState:
-        """How the last send stands."""
-        return self._loaded().send_state()
-
-    def receive_state(self) -> TransferState:
-        """How the last receive stands."""
-        return self._loaded().receive_state()
-
-    def reset_dma(self) -> None:
-        """Both directions idle."""
-        self._loaded().reset()
-
     def clock_hz(self) -> float:
         """pl_clk0 as PYNQ computes it from the dividers and the PLL that it reads back."""
         self._loaded()
@@ -228,11 +204,6 @@ class PynqBoard:
 
     def _unload(self) -> None:
         self._channels = self._registers = self._overlay = None
-
-    def _loaded(self) -> DmaChannels:
-        if self._channels is None:
-            raise DeviceError(f"{self._word} has no overlay loaded")
-        return self._channels
 
     def _check_board(self, manifest: Manifest) -> None:
         model = board_model(self._machine)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     escapes is a bug and keeps its traceback.
     """
     try:
+        # A job on a board is started with SIGINT held back until it can be answered in order.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         status = bacmac.main(arguments, prog_name="bacmac", standalone_mode=False)
         # Results still in the buffer can meet a closed pipe: let that happen inside this block.
         sys.stdout.flush()

@@ -196,6 +196,7 @@ def run_job(folder: Path, claim: int) -> None:
     if job.columns:
         environment["COLUMNS"] = str(job.columns)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is ignored here would be ignored there
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # until `main` can answer it
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         command = subprocess.Popen(
             [sys.executable, "-m", "bacmac.cli", *job.words],

@@ -32,6 +32,9 @@ def small_overlay(name, outputs, inputs, tile):
     return replace(overlay, manifest=manifest)
 
 
+OTHERS = ("codes", "outputs", "stall_in_cycles", "stall_out_cycles")
+
+
 @dataclass
 class Ran:
     """Batches and layers, as a driver gives them."""
@@ -40,12 +43,12 @@ class Ran:
     layers: list
 
     def numbers(self):
-        """Everything but the outputs and the times."""
+        """Everything but images, outputs, times and how long the host's streams were waited for."""
         return [
             {
                 name: value
                 for name, value in vars(batch).items()
-                if name not in ("outputs", "start_ns", "end_ns")
+                if name not in OTHERS and not name.endswith("_ns")
             }
             for batch in self.batches
         ]

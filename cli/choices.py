@@ -69,6 +69,9 @@ rails_option = click.option(
     help="Rails word: emulated:, emulated:1s-cache, emulated:coarse, hwmon:, hwmon:/path, "
     "hwmon:board=NAME[:/path].",
 )
+rail_option = click.option(
+    "--rail", "names", multiple=True, help="Only this rail; may be given several times."
+)
 overlay_option = click.option(
     "--overlay",
     type=OVERLAY,

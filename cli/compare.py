@@ -15,6 +15,7 @@ from bacmac.cli.choices import (
     folders_option,
     images_option,
     limit_option,
+    rail_option,
     rails_option,
     resolve_overlay,
 )
@@ -77,6 +78,7 @@ from bacmac.power.runs import Arm, ComparePlan
 @accept_timing_option
 @device_option
 @rails_option
+@rail_option
 @click.option(
     "-o",
     "--output",
@@ -104,6 +106,7 @@ def compare(
     accept_timing: bool,
     device: str,
     rails_word: str,
+    names: tuple[str, ...],
     output: Path,
     no_report: bool,
     as_json: bool,
@@ -123,6 +126,7 @@ def compare(
         seed=seed,
         device=device,
         rails=rails_word,
+        rail_names=names,
         verify=verify,
         accept_timing=accept_timing,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import OUTPUT, rails_option
+from bacmac.cli.choices import OUTPUT, rail_option, rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.power_probe import probe
 from bacmac.cli.remote_command import DeviceCommand
@@ -126,7 +126,7 @@ def _print_ams(ams: Ams) -> None:
 
 @power.command("record", cls=DeviceCommand)
 @rails_option
-@click.option("--rail", "names", multiple=True, help="Only this rail; may be given several times.")
+@rail_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.0, 1e6, min_open=True),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from bacmac.cli.choices import rails_option
+from bacmac.cli.choices import rail_option, rails_option
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.cli.remote_command import DeviceCommand
 from bacmac.power.probe import RailProbe, Step, analyse_reads, watch
@@ -22,7 +22,7 @@ OFF_EXPECTED = 0.10
 
 @click.command(cls=DeviceCommand)
 @rails_option
-@click.option("--rail", "names", multiple=True, help="Only this rail; may be given several times.")
+@rail_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.0, 1e6, min_open=True),

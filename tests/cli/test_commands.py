@@ -273,6 +273,20 @@ def test_compare_writes_what_it_prints(run, bac_file, mac_file, test_images, tmp
     assert 'src="http' not in page
 
 
+def test_compare_samples_only_the_rails_that_are_named(
+    run, bac_file, mac_file, test_images, tmp_path
+):
+    arguments = ["compare", "--bac", bac_file, "--mac", mac_file, "--images", test_images,
+                 "--blocks", "3", "--no-report", "-o", tmp_path / "c"]  # fmt: skip
+
+    one = run(*arguments, "--rail", "12V", "--json")
+    none = run(*arguments, "--rail", "13V")
+
+    assert [rail["rail"]["name"] for rail in json.loads(one.out)["rails"]] == ["12V"]
+    assert none.status == 2
+    assert "'13V'" in none.err
+
+
 def test_compare_repeats_itself_with_the_same_seed(run, bac_file, mac_file, test_images, tmp_path):
     texts = []
     for name in ("a", "b"):

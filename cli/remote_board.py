@@ -107,7 +107,7 @@ def put(*, body: bytes, sha256: str, offset: int, size: int) -> tuple[Message, b
     return {"have": size}, b""
 
 
-def start(
+def create(
     *,
     body: bytes,
     job: str,
@@ -118,8 +118,8 @@ def start(
     outputs: list[str],
     columns: int,
 ) -> tuple[Message, bytes]:
-    """Run a job, unless it runs or ran."""
-    folder = create_job(
+    """Make a job, unless there is one; it waits until it is watched."""
+    create_job(
         Job(
             name=job,
             words=tuple(words),
@@ -130,17 +130,17 @@ def start(
             columns=columns,
         )
     )
-    start_job(folder)
     return {}, b""
 
 
 def watch(*, body: bytes, job: str, offset: int, wait_s: float) -> tuple[Message, bytes]:
     """State and progress of a job, and its standard error from an offset on.
 
+    Who watches a job that waits starts it: it never runs for somebody who was told nothing of it.
     Waits until there is something to tell, `wait_s` at most.
     """
     folder = job_folder(job)
-    if job_state(folder)[0] == "waiting":  # the link broke in the middle of its start
+    if job_state(folder)[0] == "waiting":
         start_job(folder)
     deadline = time.monotonic() + wait_s
     while True:
@@ -206,7 +206,7 @@ def clean(*, body: bytes, jobs: list[str]) -> tuple[Message, bytes]:
 
 ACTIONS: dict[str, Callable[..., tuple[Message, bytes]]] = {
     "put": put,
-    "start": start,
+    "create": create,
     "watch": watch,
     "outputs": outputs,
     "read": read,

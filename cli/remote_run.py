@@ -57,9 +57,8 @@ def run_remotely(plan: Plan) -> int:
         _send(link, [(path, sha256) for path, _, sha256 in inputs])
         record = Record(new_job_name(), str(address), plan.outputs)
         write_record(record)
-        link.if_lost = _later(record)
         link.call(
-            "start",
+            "create",
             job=record.job,
             words=list(plan.words),
             cwd=plan.cwd,
@@ -73,7 +72,7 @@ def run_remotely(plan: Plan) -> int:
 
 
 def attend(link: Link, record: Record, into: Path | None = None) -> int:
-    """Follow a job to its end and bring what it made; Ctrl-C interrupts it there.
+    """Start a job if it waits, follow it to its end, bring what it made; Ctrl-C interrupts it.
 
     Args:
         link: to the board.

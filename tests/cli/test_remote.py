@@ -572,11 +572,11 @@ def test_a_board_that_stays_away_is_given_up_and_the_job_named(
     flaky = f"if [ -e {down} ]; then echo ssh: No route to host >&2; exit 255; fi; exec {ssh}"
     monkeypatch.setenv("BACMAC_SSH", _script(tmp_path / "flaky", f'{flaky} "$@"'))
     monkeypatch.setattr(remote_link, "RECONNECT_S", 0.6)
-    tell = remote_link.send_frame
+    send = remote_link.send_frame
 
     def cut(pipe: int, message: dict[str, object], body: bytes = b"") -> None:
-        tell(pipe, message, body)
-        if message["do"] == "start":
+        send(pipe, message, body)
+        if message["do"] == "watch" and not down.exists():
             _wait_for_gate(board)
             down.touch()
             for session in _sessions(board.sshd.pid):
@@ -585,6 +585,7 @@ def test_a_board_that_stays_away_is_given_up_and_the_job_named(
     monkeypatch.setattr(remote_link, "send_frame", cut)
     board.gate.touch()
     outcome = run(*words, "--device", board.address)
+    monkeypatch.setattr(remote_link, "send_frame", send)
     down.unlink()
     board.gate.unlink()
 

@@ -266,7 +266,7 @@ def test_a_job_that_is_started_by_many_runs_once(cache):
     assert remote_job.read_job(folder) == JOB
 
 
-def test_a_job_whose_start_was_cut_off_begins_when_it_is_watched(cache):
+def test_a_job_begins_when_it_is_watched(cache):
     folder = remote_job.create_job(JOB)
     assert job_state(folder) == ("waiting", None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -141,7 +142,20 @@ def _input_files(path: Path, parameter: click.Parameter) -> dict[str, Path]:
             found="no such file on this machine",
             expected="a file to send to the board",
         )
-    return {_place(path): path}
+    files = (path, *_weights_of(path))
+    return {_place(file): file for file in files}
+
+
+def _weights_of(path: Path) -> tuple[Path, ...]:
+    """The file beside a layer list that it names, docs/models.md; what is no layer list has none."""
+    if path.suffix.lower() != ".json":
+        return ()
+    try:
+        name = json.loads(path.read_bytes())["weights"]
+        weights = path.parent / Path(name).name
+    except (ValueError, LookupError, TypeError):
+        return ()  # the command itself has the right words for it
+    return (weights,) if weights.is_file() else ()
 
 
 def _overlay_files(folder: Path) -> dict[str, Path]:

@@ -312,6 +312,16 @@ def test_names_of_files_may_hold_anything(board, run, bac_file, test_images, tmp
     assert "../out 'put'.npz: 5 rows" in outcome.err
 
 
+def test_a_layer_list_takes_its_weights_along(board, run, example_dir, test_images):
+    words = ("run", example_dir / "digits_cnn.json", "--images", test_images, "--json")
+    here = run(*words)
+
+    outcome = run(*words, "--device", board.address)
+
+    assert outcome.status == 0, outcome.err
+    assert json.loads(outcome.out) == json.loads(here.out)
+
+
 def test_an_overlay_of_ones_own_goes_along(board, run, bac_file, test_images, tmp_path):
     shipped = Path(__file__).parents[2] / "overlays" / "manifests" / "bac-pot4.toml"
     mine = tmp_path / "overlays" / "mine.toml"

@@ -147,7 +147,7 @@ def _input_files(path: Path, parameter: click.Parameter) -> dict[str, Path]:
 
 
 def _weights_of(path: Path) -> tuple[Path, ...]:
-    """The file beside a layer list that it names, docs/models.md; what is no layer list has none."""
+    """The file beside a layer list that it names (docs/models.md); other files have none."""
     if path.suffix.lower() != ".json":
         return ()
     try:

@@ -109,7 +109,7 @@ def make_plan(context: click.Context, typed: Sequence[str]) -> Plan:
     outputs = tuple(_outputs(context))
     return Plan(
         address=addresses[0],
-        words=(*_command_words(context), *options, "--", *positional),
+        words=(*_command_words(context), *options, *(["--", *positional] if positional else [])),
         cwd=str(Path.cwd()),
         inputs=tuple((path, place) for place, path in inputs.items()),
         folders=tuple(dict.fromkeys(str(Path(output).parent) for output in outputs)),

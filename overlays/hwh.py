@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from bacmac.host.device.rtl.parameters import PRODUCTS, rtl_parameters
-from bacmac.host.manifest.overlay import Manifest, Overlay
+from bacmac.host.manifest.overlay import EMULATION, MADE_FOR, Manifest, Overlay
 from bacmac.host.manifest.registers import Register
 
 IOPLL_HZ = 1.5e9
@@ -28,9 +28,6 @@ DMA_SIZE_BYTES = 0x1000
 
 PS, DMA, ACCELERATOR = "zynq_ultra_ps_e", "axi_dma", "accelerator"
 """The three modules by the third word of their VLNV; a built design uses the same."""
-
-MADE_FOR, EMULATION = "MADEFOR", "emulation"
-"""Attribute and value of the root element by which a hand-off of no build is known as one."""
 
 PL0_CONTROL = "PSU__CRL_APB__PL0_REF_CTRL__"
 

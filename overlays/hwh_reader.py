@@ -22,8 +22,8 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from bacmac.host.errors import OverlayError
+from bacmac.host.manifest.overlay import EMULATION, MADE_FOR
 from bacmac.overlays.bounded_file import read_bounded
-from bacmac.overlays.hwh import EMULATION, MADE_FOR
 
 MAX_BYTES = 64 << 20
 """A hand-off of a large design has a few megabytes."""

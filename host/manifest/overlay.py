@@ -8,6 +8,9 @@ from typing import Literal
 
 from bacmac.host.manifest.registers import RegisterMap
 
+MADE_FOR, EMULATION = "MADEFOR", "emulation"
+"""Attribute of a hand-off's first element, and its value where no Vivado wrote it."""
+
 
 @dataclass(frozen=True)
 class Geometry:

@@ -154,6 +154,17 @@ def test_bacmac_is_found_on_the_path_or_at_home(shell, tmp_path, interpreter):
     assert on_path.stdout == "path remote board\n"
 
 
+@pytest.mark.parametrize("word", ["pynq:", "functional:"])
+def test_any_login_shell_passes_the_script_on(word, monkeypatch):
+    monkeypatch.delenv("BACMAC_REMOTE", raising=False)
+
+    command = _board_command(parse_address(f"ssh://board/{word}"))
+
+    # csh and fish read these otherwise than sh, even inside single quotes
+    assert command.count("'") == 2
+    assert not set("\\!\n") & set(command)
+
+
 def test_no_bacmac_is_said_in_place_of_the_greeting(shell):
     assert Path(BOARD_PROGRAMS[-1]).is_absolute()
     assert not Path(BOARD_PROGRAMS[-1]).exists()

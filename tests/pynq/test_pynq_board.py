@@ -134,6 +134,16 @@ def test_an_overlay_without_a_bitstream_says_how_to_build_one():
         board.load_overlay(OVERLAY)
 
 
+def test_a_hand_off_for_emulation_is_not_loaded_beside_a_bitstream(tmp_path):
+    overlay = with_hand_off(tmp_path, hand_off())
+    (tmp_path / MANIFEST.files.bitstream).write_bytes(b"")
+    device = EmulatedDevice(FunctionalHardware())
+    board = PynqBoard("pynq:", pynq, device, FunctionalHardware().clock)
+
+    with pytest.raises(DeviceError, match=r"bac-pot4\.hwh is made for emulation.*same build"):
+        board.load_overlay(overlay)
+
+
 def test_an_overlay_for_another_board_is_refused(tmp_path):
     (tmp_path / "model").write_bytes(b"ZynqMP ZCU102 Rev1.0\0")
     machine = Machine(model=tmp_path / "model")

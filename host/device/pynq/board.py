@@ -28,10 +28,12 @@ from bacmac.host.device.dma_registers import DmaChannels
 from bacmac.host.device.pynq.lock import BoardLock
 from bacmac.host.device.pynq.preconditions import Machine, board_model, contiguous_memory
 from bacmac.host.errors import DeviceError, DeviceMemoryError, MismatchError
-from bacmac.host.manifest.overlay import Manifest, Overlay
+from bacmac.host.manifest.overlay import EMULATION, MADE_FOR, Manifest, Overlay
 
 DMA_BYTES = 0x1000
 """Address range of the DMA's registers; the last one is at 0x58."""
+
+_HEAD_BYTES = 4096
 
 PYNQ_ERRORS = (
     RuntimeError,
@@ -217,14 +219,20 @@ class PynqBoard(DmaBoard):
             )
 
     def _files(self, overlay: Overlay) -> Path:
-        """The bitstream, its hand-off beside it."""
-        files = overlay.manifest.files
+        """The bitstream, its own hand-off beside it."""
+        files, hwh = overlay.manifest.files, overlay.folder / overlay.manifest.files.hwh
         for name in (files.bitstream, files.hwh):
             if not (overlay.folder / name).is_file():
                 raise DeviceError(
                     f"overlay {overlay.manifest.name} has no {name} in {overlay.folder}: build it "
                     f"by `bacmac overlay build {overlay.manifest.name}` where Vivado is, and name "
                     "the bundle's manifest with --overlay"
+                )
+        with hwh.open("rb") as handle:
+            if f'{MADE_FOR}="{EMULATION}"'.encode() in handle.read(_HEAD_BYTES):
+                raise DeviceError(
+                    f"{hwh} is made for emulation and says nothing of the widths of ports that "
+                    f"PYNQ sets: beside {files.bitstream} the hand-off of the same build is missing"
                 )
         return overlay.folder / files.bitstream
 

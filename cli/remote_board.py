@@ -100,10 +100,14 @@ def put(*, body: bytes, sha256: str, offset: int, size: int) -> tuple[Message, b
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if hash_file(part) != sha256:
-        part.unlink()
-        return {"have": 0}, b""
-    part.rename(blob)
+    try:
+        if hash_file(part) != sha256:
+            part.unlink()
+            return {"have": 0}, b""
+        part.rename(blob)
+    except FileNotFoundError:
+        if not blob.is_file():  # another user's end has sent the same, and was first
+            raise
     return {"have": size}, b""
 
 

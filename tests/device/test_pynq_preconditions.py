@@ -75,6 +75,7 @@ def installed(versions: dict[str, str]):
     ("versions", "error", "message"),
     [
         ({}, DeviceMissingError, r"not installed.*/usr/local/share/pynq-venv.*bacmac\[pynq\]"),
+        ({"pynq": "2.7.0"}, DeviceSetupError, r"found PYNQ 2\.7\.0; expected 3\.0 or later"),
         ({"pynq": "4.0.0", "numpy": "2.1.0"}, DeviceSetupError, r"4\.0\.0 .*'numpy<2'"),
         ({"pynq": "3.1.2", "numpy": "1.26.4", "pycparser": "3.0"}, DeviceSetupError, "pycparser<3"),
     ],

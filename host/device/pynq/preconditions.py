@@ -17,6 +17,7 @@ from typing import Any
 
 from bacmac.host.errors import DeviceMissingError, DeviceSetupError
 
+OLDEST_PYNQ = 3
 PYNQ_PYTHON = "/usr/local/share/pynq-venv/bin/python3"
 """Where PYNQ's images keep their Python."""
 
@@ -70,7 +71,7 @@ def import_pynq() -> Any:
 
     Raises:
         DeviceMissingError: it is not installed.
-        DeviceSetupError: it is, beside packages that it does not work with.
+        DeviceSetupError: it is, and too old, or beside packages that it does not work with.
     """
     try:
         version = metadata.version("pynq")
@@ -79,6 +80,11 @@ def import_pynq() -> Any:
             f"pynq: PYNQ is not installed for this Python: on a board use its image's own, "
             f"{PYNQ_PYTHON}; without a board: pip install 'bacmac[pynq]'"
         ) from None
+    if int(version.partition(".")[0]) < OLDEST_PYNQ:
+        raise DeviceSetupError(
+            f"pynq: found PYNQ {version}; expected {OLDEST_PYNQ}.0 or later: earlier ones have "
+            "another way to the device; take a newer image"
+        )
     _check_neighbours(version)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own old dependencies; it finds no device off-board

@@ -19,7 +19,7 @@ from bacmac.host.device.pynq.preconditions import (
 from bacmac.host.device.rtl.accelerator import StreamShape
 from bacmac.host.device.rtl.board import RtlHardware
 from bacmac.host.device.rtl.build import Tell
-from bacmac.host.errors import DeviceError
+from bacmac.host.errors import DeviceError, DeviceSetupError
 
 REAL, EMULATED = "pynq:", "pynq:emulated"
 ACCELERATORS = ("functional", "rtl")
@@ -47,8 +47,14 @@ def open_pynq(word: str, *, tell: Tell | None = None, machine: Machine | None = 
     if options.pop("emulated", None) != "":
         raise DeviceError(f"no device {word!r}: there are {REAL} and {EMULATED}")
     name, hardware = options.pop("board", None), _hardware(word, options, tell)
-    import_pynq()
-    from bacmac.host.device.pynq.emulated import EmulatedPynqBoard  # imports pynq
+    pynq = import_pynq()
+    try:
+        from bacmac.host.device.pynq.emulated import EmulatedPynqBoard  # imports pynq
+    except ImportError as error:
+        raise DeviceSetupError(
+            f"device {word!r}: PYNQ {pynq.__version__} lacks what the emulated device stands on "
+            f"({error}); 3.0 to 4.0 have it"
+        ) from error
 
     lock = None if name is None else BoardLock(word, lock_path(f"emulated-{_plain(word, name)}"))
     return EmulatedPynqBoard(word, hardware, lock=lock)

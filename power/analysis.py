@@ -34,7 +34,7 @@ class RunEnergy:
     """One rail in one run."""
 
     block: int
-    arm: ArmName
+    arm: str
     power: RunPower
     energy: EnergyPerInference
 

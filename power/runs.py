@@ -143,7 +143,7 @@ class RunRecord:
 
     block: int
     position: int
-    arm: ArmName
+    arm: str
     overlay: str
     overlay_sha256: str
     model_sha256: str

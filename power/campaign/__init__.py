@@ -1,0 +1,1 @@
+"""Unattended campaigns: planned, journalled, checked, analysed again from raw samples."""

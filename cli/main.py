@@ -23,6 +23,7 @@ COMMANDS = {
     "run": "Stream images through a device: accuracy, cycles, counters.",
     "verify": "Run images on two devices and find the first difference.",
     "compare": "Measure or estimate E_MAC / E_BAC with an interval.",
+    "campaign": "Plan, run and report an unattended energy campaign.",
     "overlay": "List, show and check accelerator overlays.",
     "power": "List power rails and record them.",
     "remote": "List and fetch what --device ssh://... started on a board.",

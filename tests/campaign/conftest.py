@@ -1,0 +1,90 @@
+"""A small campaign on the shipped digits network, and the command line run in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bacmac.cli.main import main
+from bacmac.host.importers.images import load_images
+from bacmac.host.importers.registry import load_model
+from bacmac.host.pack.compress import CompressOptions, compress
+from bacmac.host.pack.file import read_packed, write_packed
+from bacmac.overlays.registry import load_overlay
+from bacmac.power.campaign.limits import Limits
+from bacmac.power.campaign.plan import CampaignPlan, Cell, Design, Pair, PlannedArm
+
+ARMS = {
+    "bac": ("bac-pot4e4", "pot-4e4"),
+    "mac4": ("mac-uniform4", "uniform-4"),
+    "mac8": ("mac-uniform8", "uniform-8"),
+}
+"""Overlay and scheme of each arm."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call `bacmac ARGUMENTS...`; the outcome holds exit status and both outputs."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        printed = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Outcome(ended.value.code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def packed_files(example_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The digits network packed for each arm, by the arm's name."""
+    folder = tmp_path_factory.mktemp("packed")
+    model = load_model(example_dir / "digits_cnn.json")
+    calibration = load_images(example_dir / "digits_calibration.npz", shape=model.input_shape)
+    files = {}
+    for arm, (_, scheme) in ARMS.items():
+        files[arm] = folder / f"digits-{scheme}.safetensors"
+        write_packed(files[arm], compress(model, calibration, CompressOptions(scheme=scheme)))
+    return files
+
+
+@pytest.fixture(scope="session")
+def small_plan(packed_files: dict[str, Path], example_dir: Path) -> CampaignPlan:
+    """Three arms, one cell, runs of 1 s."""
+    return CampaignPlan(
+        name="small",
+        text='name = "small"\n',
+        sha256="5a" * 32,
+        board="emulated",
+        device="functional:",
+        rails="emulated:",
+        rail_names=(),
+        images=load_images(example_dir / "digits_test.npz").first(64),
+        arms=tuple(
+            PlannedArm(arm, load_overlay(overlay), read_packed(packed_files[arm]))
+            for arm, (overlay, _) in ARMS.items()
+        ),
+        cells=(Cell(0, 16, None),),
+        pairs=(
+            Pair("mac8", "bac", "saving"),
+            Pair("mac8", "mac4", "bits"),
+            Pair("mac4", "bac", "shift"),
+        ),
+        design=Design(run_s=1.0, idle_s=0.5, aa_blocks=2, pilot_blocks=3, max_blocks=6),
+        limits=Limits(),
+    )

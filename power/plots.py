@@ -1,73 +1,35 @@
 """The report's figures: inline SVG, the same bytes for the same comparison.
 
-Text stays text and takes its colour from the page, so that figures read in light and in dark.
 Widths suit a phone: a figure is about 360 units wide with letters of 10 to 12.
 """
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
-from typing import Any
-
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from bacmac.host.runtime.results import Window
 from bacmac.power.compare import Comparison
+from bacmac.power.drawing import (
+    GUARD,
+    IDLE,
+    PAGE,
+    RATIO_LIMIT,
+    RUN,
+    legend_in_a_line,
+    new_figure,
+    page_svg,
+    ratio_axis,
+    si_scale,
+)
 from bacmac.power.runs import ArmName, RunRecord
 from bacmac.power.statistics import RatioEstimate
 
 COLOURS: dict[str, str] = {"bac": "#0f8bb3", "mac": "#d1691e"}
 """Readable on white and on near black, and apart for colour-blind eyes (blue and orange)."""
-_IDLE, _GUARD, _RUN = "#8a94a3", "#c9a227", "#3f9b5f"
-_INK, _FAINT, _CARD = "#010203", "#040506", "#070809"
-"""Stand-ins: replaced by the page's own colours."""
-_STYLE: Any = {
-    "svg.hashsalt": "bacmac",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 11,
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
-    "legend.fontsize": 10.5,
-    "legend.frameon": False,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.facecolor": "none",
-    "figure.facecolor": "none",
-    "savefig.facecolor": "none",
-    "lines.linewidth": 1.6,
-}
-_RATIO_TICKS = (
-    *(0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0, 1.01, 1.02, 1.05),
-    *(1.1, 1.2, 1.4, 1.7, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0),
-)
-_RATIO_LIMIT = 50.0
-
-
-def si_scale(value: float) -> tuple[float, str]:
-    """Factor and prefix that show a value between 1 and 1000."""
-    for factor, prefix in (
-        *((1e12, "p"), (1e9, "n"), (1e6, "µ"), (1e3, "m")),
-        *((1.0, ""), (1e-3, "k"), (1e-6, "M")),
-    ):
-        if abs(value) * factor < 999.5:
-            return factor, prefix
-    return 1e-9, "G"
 
 
 def ratio_figure(comparison: Comparison) -> str:
@@ -76,32 +38,32 @@ def ratio_figure(comparison: Comparison) -> str:
     for rail in comparison.rails:
         rows.append((f"{rail.info.name}, dynamic", rail.dynamic, True))
         rows.append((f"{rail.info.name}, total", rail.total, False))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE.style):
         figure, axes = _figure(4.2, 1.25 + 0.52 * len(rows))
-        axes.axvline(1.0, color=_INK, linewidth=1.2)
+        axes.axvline(1.0, color=PAGE.ink, linewidth=1.2)
         ends = [1.0]
         for y, (_, ratio, is_dynamic) in enumerate(rows):
             if ratio is None:
                 axes.text(1.0, y, "  no ratio: not above zero", va="center", fontsize=10)
                 continue
-            low = min(max(ratio.low, 1 / _RATIO_LIMIT), _RATIO_LIMIT)
-            high = min(max(ratio.high, 1 / _RATIO_LIMIT), _RATIO_LIMIT)
+            low = min(max(ratio.low, 1 / RATIO_LIMIT), RATIO_LIMIT)
+            high = min(max(ratio.high, 1 / RATIO_LIMIT), RATIO_LIMIT)
             ends += [low, high]
             decided = ratio.verdict != "not resolvable"
-            colour = COLOURS["bac"] if decided else _IDLE
+            colour = COLOURS["bac"] if decided else IDLE
             axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
-            face = colour if is_dynamic else _CARD
+            face = colour if is_dynamic else PAGE.card
             axes.plot(
                 [ratio.ratio], [y], "o", color=colour, markerfacecolor=face, markersize=7, mew=1.8
             )
-        _ratio_axis(axes, min(ends), max(ends))
+        ratio_axis(axes, min(ends), max(ends))
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("E_MAC / E_BAC   (right of 1: BAC takes less)")
         axes.set_title(_title(comparison, "ratio of energies"))
-        return _svg(figure, "ratio", "Energy of MAC over energy of BAC for every rail")
+        return page_svg(figure, "ratio", "Energy of MAC over energy of BAC for every rail")
 
 
 def trace_figure(comparison: Comparison, arm: ArmName) -> str:
@@ -114,17 +76,17 @@ def trace_figure(comparison: Comparison, arm: ArmName) -> str:
     trace = record.trace.rails[rail]
     start = record.before.start_ns
     seconds = (trace.times_ns - start) * 1e-9
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE.style):
         figure, axes = _figure(4.2, 2.75)
         guards = (
             Window(record.run.start_ns, record.used.start_ns),
             Window(record.run.end_ns, record.after.start_ns),
         )
         for window, colour in (
-            (record.before, _IDLE),
-            (record.after, _IDLE),
-            (record.used, _RUN),
-            *((guard, _GUARD) for guard in guards),
+            (record.before, IDLE),
+            (record.after, IDLE),
+            (record.used, RUN),
+            *((guard, GUARD) for guard in guards),
         ):
             begin, end = ((t - start) * 1e-9 for t in (window.start_ns, window.end_ns))
             axes.axvspan(begin, end, color=colour, alpha=0.28, linewidth=0)
@@ -142,14 +104,14 @@ def trace_figure(comparison: Comparison, arm: ArmName) -> str:
             (record.after, power.after.mean_w),
         ):
             span = [(t - start) * 1e-9 for t in (window.start_ns, window.end_ns)]
-            axes.plot(span, [watts, watts], color=_INK, linewidth=1.8)
+            axes.plot(span, [watts, watts], color=PAGE.ink, linewidth=1.8)
         margin = 0.06 * (high - low) or 0.01
         axes.set_ylim(low - margin, high + margin)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("time (s)")
         axes.set_ylabel(f"{rail}, V x I (W)")
         axes.set_title(_title(comparison, f"{arm.upper()}, block {record.block + 1}"))
-        return _svg(figure, f"trace-{arm}", f"Power of {rail} during a run of {arm.upper()}")
+        return page_svg(figure, f"trace-{arm}", f"Power of {rail} during a run of {arm.upper()}")
 
 
 def blocks_figure(comparison: Comparison) -> str:
@@ -158,11 +120,11 @@ def blocks_figure(comparison: Comparison) -> str:
     ratio, kind = (rail.dynamic, "dynamic") if rail.dynamic else (rail.total, "total")
     values = np.exp(ratio.log_ratios)
     bac_first = [order[0] == "bac" for order in comparison.orders]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE.style):
         figure, axes = _figure(4.2, 2.95)
-        axes.axhline(1.0, color=_INK, linewidth=1.2)
-        axes.axhspan(ratio.low, ratio.high, color=_IDLE, alpha=0.25, linewidth=0)
-        axes.axhline(ratio.ratio, color=_IDLE, linewidth=1.4)
+        axes.axhline(1.0, color=PAGE.ink, linewidth=1.2)
+        axes.axhspan(ratio.low, ratio.high, color=IDLE, alpha=0.25, linewidth=0)
+        axes.axhline(ratio.ratio, color=IDLE, linewidth=1.4)
         for first, colour, label, marker in (
             (True, COLOURS["bac"], "BAC first", "o"),
             (False, COLOURS["mac"], "MAC first", "s"),
@@ -173,16 +135,16 @@ def blocks_figure(comparison: Comparison) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axes.set_xlabel("block, in the order they were run")
         axes.set_ylabel("E_MAC / E_BAC")
-        _legend(axes)
+        legend_in_a_line(axes)
         axes.set_title(_title(comparison, f"{kind} energy on {rail.info.name}"))
-        return _svg(figure, "blocks", "Ratio of every block")
+        return page_svg(figure, "blocks", "Ratio of every block")
 
 
 def drift_figure(comparison: Comparison) -> str:
     """Idle power of the headline's rail around every run, over the whole comparison."""
     rail = comparison.primary_result
     start = comparison.records[0].before.start_ns
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE.style):
         figure, axes = _figure(4.2, 2.95)
         for name, marker in (("bac", "o"), ("mac", "s")):
             minutes, watts = [], []
@@ -195,9 +157,9 @@ def drift_figure(comparison: Comparison) -> str:
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("time (min)")
         axes.set_ylabel(f"{rail.info.name}, idle (W)")
-        _legend(axes)
+        legend_in_a_line(axes)
         axes.set_title(_title(comparison, "idle power of every run"))
-        return _svg(figure, "drift", "Idle power around every run")
+        return page_svg(figure, "drift", "Idle power around every run")
 
 
 def energy_figure(comparison: Comparison) -> str:
@@ -205,9 +167,9 @@ def energy_figure(comparison: Comparison) -> str:
     rail = comparison.primary_result
     arms = (("bac", rail.bac), ("mac", rail.mac))
     factor, prefix = si_scale(max(abs(arm.dynamic_j.centre) for _, arm in arms))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(PAGE.style):
         figure, axes = _figure(4.2, 2.95)
-        axes.axhline(0.0, color=_INK, linewidth=1.2)
+        axes.axhline(0.0, color=PAGE.ink, linewidth=1.2)
         tops = [0.0]
         for x, (name, arm) in enumerate(arms):
             points = [r.energy.dynamic_j * factor for r in rail.runs if r.arm == name]
@@ -235,7 +197,7 @@ def energy_figure(comparison: Comparison) -> str:
         axes.tick_params(axis="x", length=0)
         axes.set_ylabel(f"dynamic ({prefix}J per inference)")
         axes.set_title(_title(comparison, f"every run, {rail.info.name}"))
-        return _svg(figure, "energy", "Dynamic energy per inference of both arms")
+        return page_svg(figure, "energy", "Dynamic energy per inference of both arms")
 
 
 def _first(comparison: Comparison, arm: str) -> RunRecord:
@@ -247,52 +209,5 @@ def _title(comparison: Comparison, text: str) -> str:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width * 1.2, height * 1.25), layout="constrained")
+    figure = new_figure(width, height)
     return figure, figure.add_subplot()
-
-
-def _legend(axes: Axes) -> None:
-    """In one line at the top, with room made for it."""
-    axes.legend(
-        loc="upper left", ncols=2, bbox_to_anchor=(-0.02, 1.0), columnspacing=1, borderpad=0.1
-    )
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.16 * (high - low))
-
-
-def _ratio_axis(axes: Axes, low: float, high: float) -> None:
-    axes.set_xscale("log")
-    pad = max((high / low) ** 0.06, 1.002)
-    low, high = low / pad, high * pad
-    axes.set_xlim(low, high)
-    ticks = _spread([t for t in _RATIO_TICKS if low <= t <= high], low, high)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _spread(ticks: Sequence[float], low: float, high: float) -> list[float]:
-    """Ticks at least a ninth of the axis apart, 1 always among them."""
-    apart = np.log(high / low) / 9
-    kept = [1.0]
-    for tick in sorted(ticks, key=lambda t: abs(np.log(t))):
-        if all(abs(np.log(tick / other)) >= apart for other in kept):
-            kept.append(tick)
-    return sorted(kept)
-
-
-def _svg(figure: Figure, name: str, label: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    # ids are unique within a figure only
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
-    text = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-    text = re.sub(r"font: ((?:bold )?)([\d.]+)px [^;\"]*", r"font: \g<1>\g<2>px system-ui", text)
-    for stand_in, name in ((_INK, "ink"), (_FAINT, "faint"), (_CARD, "card")):
-        text = text.replace(stand_in, f"var(--{name})")
-    return text.strip()

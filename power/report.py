@@ -80,7 +80,7 @@ def report_html(comparison: Comparison) -> str:
 
 def _si(value: float, unit: str, digits: int = 4) -> str:
     """A value with an SI prefix: 1.4e-6, "J" -> "1.4 µJ"."""
-    from bacmac.power.plots import si_scale
+    from bacmac.power.drawing import si_scale
 
     factor, prefix = si_scale(value)
     return f"{value * factor:.{digits}g} {prefix}{unit}"

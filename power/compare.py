@@ -172,6 +172,7 @@ def _compare_on(
 ) -> Comparison:
     rails = open_rails(plan.rails, board, seed=plan.seed)
     guard_s = _guard_s(plan, rails)
+    settings = plan.settings(guard_s)
     evaluations = {name: _evaluate(plan.arm(name), plan, board, progress) for name in ARMS}
     sessions = _sessions(plan, board)
     passes = {name: _passes(plan, session) for name, session in sessions.items()}
@@ -182,8 +183,9 @@ def _compare_on(
             if progress is not None:
                 progress("runs", len(records), 2 * plan.blocks)
             seed = _sampler_seed(plan, len(records))
-            spec = RunSpec(block, position, name, sessions[name].batch_size, *passes[name], seed)
-            records.append(measure_run(plan, spec, sessions[name], rails, guard_s))
+            session, images = sessions[name], plan.images.images
+            spec = RunSpec(block, position, name, session.batch_size, *passes[name], seed)
+            records.append(measure_run(plan.arm(name), images, spec, settings, session, rails))
     if progress is not None:
         progress("runs", len(records), 2 * plan.blocks)
     results = analyse(records)

@@ -18,6 +18,7 @@ from bacmac.host.device.board import Provenance
 from bacmac.host.errors import InputError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.manifest.overlay import Overlay
+from bacmac.host.model.inputs import Images
 from bacmac.host.pack.file import PackedModel
 from bacmac.host.runtime.golden import Verify
 from bacmac.host.runtime.results import Counters, Window
@@ -31,6 +32,9 @@ ARMS: tuple[ArmName, ArmName] = ("bac", "mac")
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, how much there is."""
 
+Phase = Literal["load", "settle", "idle", "warm up", "run", "guard", "idle after", "verify"]
+"""Parts of a run in their order; sensors are sampled from "idle" to the end of "idle after"."""
+
 
 @dataclass(frozen=True, eq=False)
 class Arm:
@@ -38,6 +42,28 @@ class Arm:
 
     overlay: Overlay
     model: PackedModel
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How every run is made.
+
+    Attributes:
+        idle_s: length of the idle window before and of that after a run.
+        settle_s: after loading an overlay, before the idle window.
+        guard_s: left out at the start of the run and after its end.
+        sample_period_s: nominal time between samples.
+        rail_names: rails to sample; none means all.
+        skip_read_errors: a reading that fails is left out and counted in the trace, for a check to
+            judge; otherwise it ends the run.
+    """
+
+    idle_s: float
+    settle_s: float
+    guard_s: float
+    sample_period_s: float
+    rail_names: tuple[str, ...]
+    skip_read_errors: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +138,12 @@ class ComparePlan:
         """The arm of that name."""
         return self.bac if name == "bac" else self.mac
 
+    def settings(self, guard_s: float) -> RunSettings:
+        """How each run is made, with a guard that fits the rails."""
+        return RunSettings(
+            self.idle_s, self.settle_s, guard_s, self.sample_period_s, self.rail_names
+        )
+
 
 def block_orders(blocks: int, seed: int) -> tuple[tuple[ArmName, ArmName], ...]:
     """Order of the two arms in each block: as many with BAC first as not, shuffled."""
@@ -170,7 +202,7 @@ class RunSpec:
 
     block: int
     position: int
-    arm: ArmName
+    arm: str
     n_images: int
     warm_up_passes: int
     passes: int
@@ -178,46 +210,65 @@ class RunSpec:
 
 
 def measure_run(
-    plan: ComparePlan,
+    arm: Arm,
+    images: Images,
     spec: RunSpec,
+    settings: RunSettings,
     session: Session,
     rails: RailSource,
-    guard_s: float,
+    phase: Callable[[Phase], None] = lambda _: None,
 ) -> RunRecord:
     """Make one run and record it.
 
     Args:
-        plan: gives lengths, rails and images.
+        arm: what runs; its overlay may be clocked otherwise in the session.
+        images: of which the first of the spec's number are held on chip.
         spec: which run this is.
-        session: of the spec's arm, not entered: entering loads overlay, program and weights.
+        settings: lengths, rails and sampling.
+        session: of the arm, not entered: entering loads overlay, program and weights.
         rails: where to read.
-        guard_s: left out at the start of the run and after its end.
+        phase: told what begins. No sensor is read while it works in "load", "settle", "verify"
+            and, because sampling starts after it, "idle"; what it raises ends the run.
 
     Raises:
         RailError: a rail cannot be read.
         DeviceError: the device failed.
         VerificationError: outputs of the run are not the exact engine's: there is no record.
     """
-    clock, arm = session.board.clock, plan.arm(spec.arm)
-    images = plan.images.images[: spec.n_images]
-    period_ns = _ns(plan.sample_period_s)
-    sampler = Sampler(rails, clock, plan.rail_names, period_ns, spec.sampler_seed)
+    clock = session.board.clock
+    held = images[: spec.n_images]
+    sampler = Sampler(
+        rails,
+        clock,
+        settings.rail_names,
+        _ns(settings.sample_period_s),
+        spec.sampler_seed,
+        skip_errors=settings.skip_read_errors,
+    )
+    phase("load")
     with session:
-        clock.sleep_ns(_ns(max(plan.settle_s, guard_s)))
+        phase("settle")
+        clock.sleep_ns(_ns(max(settings.settle_s, settings.guard_s)))
         clock_hz = session.board.clock_hz()
+        phase("idle")
         sampler.start()
         try:
-            before = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
+            before = _idle(clock.now_ns, clock.sleep_ns, settings.idle_s)
+            phase("warm up")
             if spec.warm_up_passes:
-                session.repeat_unverified(images, spec.warm_up_passes)
-            result = session.repeat_unverified(images, spec.passes)
-            clock.sleep_ns(_ns(guard_s))
-            after = _idle(clock.now_ns, clock.sleep_ns, plan.idle_s)
+                session.repeat_unverified(held, spec.warm_up_passes)
+            phase("run")
+            result = session.repeat_unverified(held, spec.passes)
+            phase("guard")
+            clock.sleep_ns(_ns(settings.guard_s))
+            phase("idle after")
+            after = _idle(clock.now_ns, clock.sleep_ns, settings.idle_s)
         except BaseException:  # Ctrl-C too: leave no thread that reads sensors
             sampler.abandon()
             raise
         trace = sampler.stop()
-        result = session.verified(images, result)  # when no rail is read any more
+        phase("verify")
+        result = session.verified(held, result)  # when no rail is read any more
     run = result.window
     return RunRecord(
         spec.block,
@@ -229,7 +280,7 @@ def measure_run(
         clock_hz,
         before,
         run,
-        Window(run.start_ns + _ns(guard_s), run.end_ns),
+        Window(run.start_ns + _ns(settings.guard_s), run.end_ns),
         after,
         result.counters,
         hashlib.sha256(np.ascontiguousarray(result.outputs).tobytes()).hexdigest(),

@@ -80,6 +80,7 @@ class PowerTrace:
         source: the rails word.
         emulated: whether the readings come from a model.
         die: temperatures, or None where none were recorded.
+        read_errors: readings that failed and were left out.
     """
 
     rails: Mapping[str, RailTrace]
@@ -87,6 +88,7 @@ class PowerTrace:
     source: str
     emulated: bool
     die: DieTrace | None = None
+    read_errors: int = 0
 
 
 class Sampler:
@@ -98,6 +100,7 @@ class Sampler:
         rails: names, read in this order at each deadline; none means all.
         period_ns: nominal time between samples.
         seed: of the jitter.
+        skip_errors: a reading that fails is left out and counted; otherwise it ends the sampling.
     """
 
     def __init__(
@@ -107,15 +110,19 @@ class Sampler:
         rails: Sequence[str] = (),
         period_ns: int = DEFAULT_PERIOD_NS,
         seed: int = 0,
+        *,
+        skip_errors: bool = False,
     ) -> None:
         self._infos = {info.name: info for info in chosen_rails(source, rails)}
         self._source, self._clock, self._period_ns, self._seed = source, clock, period_ns, seed
         self._samples: dict[str, list[RawSample]] = {name: [] for name in self._infos}
         self._periodic: Periodic | None = None
+        self._skip_errors, self._read_errors = skip_errors, 0
 
     def start(self) -> None:
         """Begin sampling now."""
         self._samples = {name: [] for name in self._infos}
+        self._read_errors = 0
         self._periodic = self._clock.call_at(self._deadlines(self._clock.now_ns()), self._read)
 
     def stop(self) -> PowerTrace:
@@ -131,7 +138,14 @@ class Sampler:
         traces = {
             name: _trace(self._infos[name], samples) for name, samples in self._samples.items()
         }
-        return PowerTrace(traces, self._period_ns, self._source.word, self._source.emulated)
+        source = self._source
+        return PowerTrace(
+            traces,
+            self._period_ns,
+            source.word,
+            source.emulated,
+            read_errors=self._read_errors,
+        )
 
     def abandon(self) -> None:
         """End sampling after another error, which is the one to tell."""
@@ -144,7 +158,12 @@ class Sampler:
 
     def _read(self) -> None:
         for name, samples in self._samples.items():
-            samples.append(self._source.read(name))
+            try:
+                samples.append(self._source.read(name))
+            except RailError:
+                if not self._skip_errors:
+                    raise
+                self._read_errors += 1
 
     def _deadlines(self, start_ns: int) -> Iterator[int]:
         rng = np.random.default_rng(self._seed)

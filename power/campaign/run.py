@@ -58,6 +58,8 @@ class CampaignRun:
         before, after: surroundings before the first idle window and after the last.
         read_errors: readings of a sensor that failed and were left out.
         retries: of the device.
+        sampler_share_idle, sampler_share_run: share of one processor that the sampler's thread
+            took in the idle window before and in the run; None where it has no thread of its own.
     """
 
     key: RunKey
@@ -66,6 +68,8 @@ class CampaignRun:
     after: Surroundings
     read_errors: int = 0
     retries: int = 0
+    sampler_share_idle: float | None = None
+    sampler_share_run: float | None = None
 
 
 @dataclass(frozen=True)

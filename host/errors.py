@@ -6,6 +6,7 @@
     │   ├── ImageFileError      an image set cannot be used
     │   ├── PackedFileError     a packed model is damaged, hostile or of another version
     │   ├── OverlayError        a manifest, register map or overlay file is wrong
+    │   ├── JournalError        a campaign's journal is damaged, foreign or of another version
     │   └── MismatchError       two good files do not fit together (model, overlay, images)
     ├── OutputError             a result cannot be written (disk full, no permission)
     ├── MissingExtraError       an optional dependency is needed and not installed
@@ -72,6 +73,10 @@ class PackedFileError(InputError):
 
 class OverlayError(InputError):
     """A manifest, a register map or an overlay's file is wrong."""
+
+
+class JournalError(InputError):
+    """A campaign's journal is damaged, foreign, or of a version this release does not read."""
 
 
 class MismatchError(InputError):

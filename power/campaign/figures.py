@@ -1,0 +1,448 @@
+"""The figures of a campaign's report, drawn from plain rows.
+
+Every function gives a `Drawing`: a figure that can be drawn in any theme, on the page and on paper.
+Nothing is computed here but places on axes. Whatever is emulated says so in the title and across
+the whole figure. Axes of energies begin at zero; every block's point is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from bacmac.power.drawing import (
+    GUARD,
+    IDLE,
+    RATIO_LIMIT,
+    RUN,
+    Theme,
+    legend_in_a_line,
+    new_figure,
+    ratio_axis,
+    si_scale,
+)
+from bacmac.power.statistics import Interval
+
+PALETTE = ("#0f8bb3", "#d1691e", "#8f63c4", "#5f8f2f", "#c2407a", "#7a6a58")
+"""Readable on white and on near black, and apart for colour-blind eyes."""
+MARKERS = ("o", "s", "D", "^", "v", "P")
+"""Colour is never alone: each arm, and each order, has a shape too."""
+
+Draw = Callable[[Figure, Theme], None]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure before it has a theme.
+
+    Attributes:
+        name: of its file, letters, digits and hyphens.
+        label: what it shows, for who cannot see it.
+        caption: below it: what was measured, by what, over how many.
+        width, height: as `new_figure` takes them.
+        emulated: whether any part of what it shows is a model.
+        draw: fills a figure.
+    """
+
+    name: str
+    label: str
+    caption: str
+    width: float
+    height: float
+    emulated: bool
+    draw: Draw
+
+    def figure(self, theme: Theme) -> Figure:
+        """Draw it."""
+        figure = new_figure(self.width, self.height)
+        self.draw(figure, theme)
+        if self.emulated:
+            figure.text(
+                *(0.5, 0.5, "EMULATED"),
+                rotation=24,
+                ha="center",
+                va="center",
+                fontsize=44,
+                fontweight="bold",
+                color=theme.ink,
+                alpha=0.1,
+                zorder=0,
+                in_layout=False,
+            )
+        return figure
+
+    def render(self, theme: Theme, write: Callable[[Figure], str | bytes]) -> str | bytes:
+        """Draw it and write it with `write`."""
+        with mpl.rc_context(theme.style):
+            return write(self.figure(theme))
+
+
+def titled(emulated: bool, text: str) -> str:
+    """A figure's title: EMULATED first where it is."""
+    return f"EMULATED: {text}" if emulated else text[:1].upper() + text[1:]
+
+
+@dataclass(frozen=True)
+class ForestRow:
+    """One ratio of a forest plot.
+
+    Attributes:
+        label: which pair and quantity; a heading where `ratio` is None and `missing` is "".
+        ratio, low, high: with its 95 % interval, or None.
+        filled: filled mark (dynamic energy) or hollow (total).
+        decided: whether the interval excludes 1.
+        numbers: the same as text.
+        missing: why there is no ratio.
+    """
+
+    label: str
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    filled: bool = True
+    decided: bool = False
+    numbers: str = ""
+    missing: str = ""
+
+
+def forest(
+    name: str, rail: str, rows: Sequence[ForestRow], caption: str, *, emulated: bool
+) -> Drawing:
+    """Forest plot of ratios with a line at 1, their numbers beside their names."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        axes.axvline(1.0, color=theme.ink, linewidth=1.2)
+        ends = [1.0]
+        for y, row in enumerate(rows):
+            if row.missing:
+                axes.text(1.0, y, f"  {row.missing}", va="center", fontsize=10)
+            if row.ratio is None or row.low is None or row.high is None:
+                continue
+            low, high = max(row.low, 1 / RATIO_LIMIT), min(row.high, RATIO_LIMIT)
+            ratio = min(max(row.ratio, 1 / RATIO_LIMIT), RATIO_LIMIT)
+            ends += [low, high, ratio]
+            colour = PALETTE[0] if row.decided else IDLE
+            axes.plot([low, high], [y, y], color=colour, linewidth=3, solid_capstyle="butt")
+            face = colour if row.filled else theme.card
+            axes.plot([ratio], [y], "o", color=colour, mfc=face, markersize=7, mew=1.8)
+        ratio_axis(axes, min(ends), max(ends))
+        texts = [f"{row.label}\n{row.numbers}" if row.numbers else row.label for row in rows]
+        axes.set_yticks(range(len(rows)), texts, linespacing=1.15)
+        for label, row in zip(axes.get_yticklabels(), rows, strict=True):
+            if not row.numbers and not row.missing:
+                label.set_fontweight("bold")
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("ratio of energies (right of 1: the second arm takes less)")
+        axes.set_title(titled(emulated, f"ratios, {rail}"), x=0, ha="left")
+
+    label = f"Ratios of energy per inference on {rail} with 95 % intervals and a line at 1"
+    return Drawing(name, label, caption, 4.6, 1.0 + 0.42 * len(rows), emulated, draw)
+
+
+@dataclass(frozen=True)
+class EnergyGroup:
+    """Energies per inference of one arm: one value a block, and their mean with its interval."""
+
+    arm: str
+    values_j: tuple[float, ...]
+    mean: Interval
+
+
+def energies(
+    name: str,
+    rail: str,
+    panels: Mapping[str, Sequence[EnergyGroup]],
+    arms: Sequence[str],
+    caption: str,
+    *,
+    emulated: bool,
+) -> Drawing:
+    """Energy per inference, one panel a quantity; every block's point, mean, interval; from 0."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (quantity, groups) in zip(all_axes, panels.items(), strict=True):
+            _energy_panel(axes, quantity, groups, arms, theme)
+        figure.suptitle(
+            titled(emulated, f"every block, {rail}"),
+            x=0.01,
+            ha="left",
+            fontsize=11.5,
+            fontweight="bold",
+        )
+
+    label = f"Energy per inference of {', '.join(arms)} on {rail}, every block a point"
+    return Drawing(name, label, caption, 4.2, 2.9, emulated, draw)
+
+
+def _energy_panel(
+    axes: Axes, quantity: str, groups: Sequence[EnergyGroup], arms: Sequence[str], theme: Theme
+) -> None:
+    factor, prefix = si_scale(max(abs(group.mean.centre) for group in groups))
+    axes.axhline(0.0, color=theme.ink, linewidth=1.2)
+    ends = [0.0]
+    for x, group in enumerate(groups):
+        colour, marker = arm_style(arms, group.arm)
+        points = [value * factor for value in group.values_j]
+        places = x + np.linspace(-0.32, 0.02, len(points))
+        axes.plot(places, points, marker, color=colour, alpha=0.6, markersize=3.5, mew=0)
+        low, mid, high = (v * factor for v in (group.mean.low, group.mean.centre, group.mean.high))
+        axes.errorbar(
+            [x + 0.22],
+            [mid],
+            [[mid - low], [high - mid]],
+            fmt=marker,
+            color=colour,
+            capsize=4,
+            markersize=6,
+            elinewidth=2,
+            capthick=2,
+        )
+        ends += [*points, low, high]
+    top = max(ends)
+    for x, group in enumerate(groups):
+        mid = group.mean.centre * factor
+        axes.text(x, max(mid, 0.0) + 0.05 * top, f"{mid:#.3g}", ha="center", fontsize=10)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylim(1.05 * min(ends) if min(ends) < 0 else 0.0, 1.15 * top if top > 0 else 1.0)
+    axes.set_xticks(range(len(groups)), [group.arm for group in groups])
+    axes.tick_params(axis="x", length=0)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylabel(f"{quantity} ({prefix}J per inference)")
+
+
+def arm_style(arms: Sequence[str], arm: str) -> tuple[str, str]:
+    """Colour and marker of an arm, the same in every figure."""
+    i = list(arms).index(arm)
+    return PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]
+
+
+@dataclass(frozen=True)
+class TraceSpan:
+    """A window of a trace: its name, edges in s, and mean power where it is used."""
+
+    kind: str
+    start_s: float
+    end_s: float
+    mean_w: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class TraceView:
+    """One rail during one run: every sample, and its windows."""
+
+    arm: str
+    seconds: npt.NDArray[np.float64]
+    power_w: npt.NDArray[np.float64]
+    spans: tuple[TraceSpan, ...]
+
+
+SPAN_COLOURS = {"idle": IDLE, "guard": GUARD, "run": RUN}
+
+
+def traces(
+    name: str,
+    rail: str,
+    views: Sequence[TraceView],
+    arms: Sequence[str],
+    caption: str,
+    *,
+    emulated: bool,
+) -> Drawing:
+    """Power of a rail during one run of each arm, on one scale, windows shaded."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        all_axes = figure.subplots(len(views), 1, sharex=True, squeeze=False)[:, 0]
+        low = min(float(view.power_w.min()) for view in views)
+        high = max(float(view.power_w.max()) for view in views)
+        margin = 0.06 * (high - low) or 0.01
+        for axes, view in zip(all_axes, views, strict=True):
+            colour, _ = arm_style(arms, view.arm)
+            for span in view.spans:
+                shade = SPAN_COLOURS[span.kind]
+                axes.axvspan(span.start_s, span.end_s, color=shade, alpha=0.28, linewidth=0)
+                if span.mean_w is not None:
+                    edges = [span.start_s, span.end_s]
+                    axes.plot(edges, [span.mean_w] * 2, color=theme.ink, linewidth=1.8, zorder=4)
+            axes.plot(view.seconds, view.power_w, ".-", color=colour, lw=0.5, markersize=1.6)
+            # room above for the windows' names: colour is never alone
+            axes.set_ylim(low - margin, high + 4.5 * margin)
+            for span in view.spans:
+                if span.kind != "guard":
+                    middle = (span.start_s + span.end_s) / 2
+                    axes.text(middle, high + 1.6 * margin, span.kind, ha="center", fontsize=10)
+            axes.yaxis.set_major_locator(MaxNLocator(4))
+            axes.set_ylabel(f"{view.arm} (W)")
+        all_axes[-1].set_xlabel("time (s)")
+        all_axes[0].set_title(titled(emulated, f"{rail}, V x I"))
+
+    label = f"Power of {rail} over time during a run of each arm"
+    return Drawing(name, label, caption, 4.2, 0.8 + 1.25 * len(views), emulated, draw)
+
+
+@dataclass(frozen=True)
+class BlockPoint:
+    """A block in the block plot: its number from 1, its log ratio, and which arm ran first."""
+
+    block: int
+    log_ratio: float | None
+    numerator_first: bool
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class RunPoint:
+    """A run beside it: idle power around it, and the die's temperature before it, if known."""
+
+    block: int
+    arm: str
+    idle_w: float
+    die_c: float | None
+
+
+@dataclass(frozen=True)
+class BlockPlot:
+    """What one block plot shows: a pair's log ratios of one quantity, and what drifted below."""
+
+    pair: tuple[str, str]
+    quantity: str
+    rail: str
+    points: tuple[BlockPoint, ...]
+    runs: tuple[RunPoint, ...]
+    centre: float | None
+    low: float | None
+    high: float | None
+
+
+def blocks(
+    name: str, plot: BlockPlot, arms: Sequence[str], caption: str, *, emulated: bool
+) -> Drawing:
+    """Log ratio by block, coloured by order; idle power and temperature below."""
+    numerator, denominator = plot.pair
+    warm = any(run.die_c is not None for run in plot.runs)
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        heights = [2.0, 1.0, 1.0][: 3 if warm else 2]
+        panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        _log_ratio_panel(panels[0], plot, theme)
+        panels[0].set_title(titled(emulated, f"{plot.quantity}, {plot.rail}"))
+        _run_panel(panels[1], plot.runs, arms, "idle (W)", lambda run: run.idle_w)
+        if warm:
+            _run_panel(panels[2], plot.runs, arms, "die (°C)", lambda run: run.die_c)
+        panels[-1].set_xlabel("block, in the order of the plan")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        figure.align_ylabels(list(panels))
+
+    label = f"Log ratio of {numerator} over {denominator} in every block, with idle power"
+    return Drawing(name, label, caption, 4.2, 4.5 if warm else 3.7, emulated, draw)
+
+
+def _log_ratio_panel(axes: Axes, plot: BlockPlot, theme: Theme) -> None:
+    numerator, denominator = plot.pair
+    if plot.centre is not None and plot.low is not None and plot.high is not None:
+        axes.axhspan(plot.low, plot.high, color=IDLE, alpha=0.25, linewidth=0)
+        axes.axhline(plot.centre, color=IDLE, linewidth=1.4)
+    for first, colour, marker in ((True, PALETTE[1], "s"), (False, PALETTE[0], "o")):
+        chosen = [
+            (point.block, point.log_ratio)
+            for point in plot.points
+            if point.numerator_first == first and point.log_ratio is not None
+        ]
+        name = numerator if first else denominator
+        x, y = [block for block, _ in chosen], [value for _, value in chosen]
+        axes.plot(x, y, marker, color=colour, markersize=6, label=f"{name} first")
+    low, high = axes.get_ylim()
+    if low < 0 < high:
+        axes.axhline(0.0, color=theme.ink, linewidth=1.2, zorder=0)
+    legend_in_a_line(axes)
+    again = [point.block for point in plot.points if point.repeated]
+    axes.plot(
+        again,
+        [0.02] * len(again),
+        "^",
+        color=theme.ink,
+        markersize=4,
+        transform=axes.get_xaxis_transform(),
+    )
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.set_ylabel(f"ln({numerator} / {denominator})")
+
+
+def _run_panel(
+    axes: Axes,
+    runs: Sequence[RunPoint],
+    arms: Sequence[str],
+    label: str,
+    value: Callable[[RunPoint], float | None],
+) -> None:
+    for arm in arms:
+        found = [(run.block, value(run)) for run in runs if run.arm == arm]
+        known = [(block, v) for block, v in found if v is not None]
+        if known:
+            colour, marker = arm_style(arms, arm)
+            x, y = zip(*known, strict=True)
+            axes.plot(x, y, marker, color=colour, markersize=4, label=arm)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.set_ylabel(label)
+    legend_in_a_line(axes, columns=4)
+
+
+@dataclass(frozen=True)
+class ArmPoint:
+    """An arm in the energy and accuracy plane; intervals at 95 %."""
+
+    arm: str
+    accuracy: Interval
+    energy_j: Interval
+
+
+def energy_accuracy(
+    name: str,
+    rail: str,
+    quantity: str,
+    points: Sequence[ArmPoint],
+    arms: Sequence[str],
+    caption: str,
+    *,
+    emulated: bool,
+) -> Drawing:
+    """Energy per inference against accuracy, both with intervals; energy from 0."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        axes = figure.add_subplot()
+        factor, prefix = si_scale(max(abs(point.energy_j.centre) for point in points))
+        top = 0.0
+        for point in points:
+            colour, marker = arm_style(arms, point.arm)
+            x, y = point.accuracy, point.energy_j
+            axes.errorbar(
+                [100 * x.centre],
+                [factor * y.centre],
+                [[factor * (y.centre - y.low)], [factor * (y.high - y.centre)]],
+                [[100 * (x.centre - x.low)], [100 * (x.high - x.centre)]],
+                fmt=marker,
+                color=colour,
+                capsize=4,
+                markersize=7,
+                elinewidth=1.6,
+                label=point.arm,
+            )
+            top = max(top, factor * y.high)
+        axes.set_ylim(min(0.0, *(factor * p.energy_j.low for p in points)), 1.15 * top)
+        axes.set_xlabel("accuracy (%)")
+        axes.set_ylabel(f"{quantity} ({prefix}J per inference)")
+        legend_in_a_line(axes, columns=4)
+        axes.set_title(titled(emulated, f"energy and accuracy, {rail}"))
+
+    label = f"Energy per inference on {rail} against accuracy, one point an arm"
+    return Drawing(name, label, caption, 4.2, 2.8, emulated, draw)

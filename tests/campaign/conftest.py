@@ -24,6 +24,11 @@ ARMS = {
 }
 """Overlay and scheme of each arm."""
 
+SHORT_RUNS = Limits(
+    min_run_s=1.0, min_fresh_values=5, max_edge_share=0.03, max_gap_share=0.2, min_dynamic_u=0.5
+)
+"""Limits that runs of 1 s meet: what a window's length decides is wider."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -86,5 +91,5 @@ def small_plan(packed_files: dict[str, Path], example_dir: Path) -> CampaignPlan
             Pair("mac4", "bac", "shift"),
         ),
         design=Design(run_s=1.0, idle_s=0.5, aa_blocks=2, pilot_blocks=3, max_blocks=6),
-        limits=Limits(),
+        limits=SHORT_RUNS,
     )

@@ -1,0 +1,234 @@
+"""A paragraph on methods, with the campaign's own numbers, to be pasted into a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bacmac.power.campaign.journal import StoredArm, StoredPlan
+from bacmac.power.campaign.validity import SAME_BLOCK, ValidityRow
+from bacmac.power.energy import FINE_ENOUGH
+from bacmac.power.rails import RailInfo
+from bacmac.power.sampler import JITTER_SHARE
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """What the paragraph is made of.
+
+    Attributes:
+        plan: of the campaign.
+        version: of bacmac, that analysed.
+        emulated: whether any part of it is a model.
+        rails: that were sampled.
+        headline: name of the rail of the headline.
+        guard_s: that was used.
+        main_blocks: valid blocks of each cell.
+        validity: runs planned, valid and invalid.
+        limited: rails whose step, not their spread, sets an interval.
+        widened: number of intervals widened because neighbouring blocks were alike.
+        boards: how many took part.
+        clocks_hz: read back, of each arm.
+    """
+
+    plan: StoredPlan
+    version: str
+    emulated: bool
+    rails: tuple[RailInfo, ...]
+    headline: str
+    guard_s: float
+    main_blocks: tuple[int, ...]
+    validity: tuple[ValidityRow, ...]
+    limited: tuple[str, ...]
+    widened: int
+    boards: int
+    clocks_hz: Mapping[str, tuple[float, ...]]
+
+
+def methods_paragraph(facts: MethodFacts) -> str:
+    """Plain text; every number is the campaign's own, what was assumed is said."""
+    return " ".join(
+        (
+            *_what(facts),
+            *_design(facts),
+            *_sampling(facts),
+            *_statistics(facts),
+            *_validity(facts),
+            *_limits(facts),
+        )
+    )
+
+
+def _what(facts: MethodFacts) -> list[str]:
+    plan = facts.plan
+    origin = (
+        "EMULATED: the following describes a simulated campaign; power was computed by a model and "
+        "no board was measured."
+    )
+    verb = "estimated on an emulated board" if facts.emulated else f"measured on {plan.board}"
+    arms = "; ".join(_arm(arm, facts) for arm in plan.arms)
+    cells = ", ".join(f"{cell.batch_images}" for cell in plan.cells)
+    batches = f"in batches of {cells} images" if len(plan.cells) == 1 else f"({_cells(facts)})"
+    return [
+        *([origin] if facts.emulated else []),
+        (
+            f"Energy per inference was {verb} with bacmac {facts.version} for "
+            f"{_count(len(plan.arms), 'accelerator')}: {arms}."
+        ),
+        (
+            f"All classified the same {plan.n_images:,} images (sha256 {plan.images_sha256[:12]}…) "
+            f"{batches} held on chip and repeated."
+        ),
+    ]
+
+
+def _arm(arm: StoredArm, facts: MethodFacts) -> str:
+    clocks = sorted({round(hz / 1e6, 3) for hz in facts.clocks_hz.get(arm.name, ())})
+    clock = " and ".join(f"{mhz:g}" for mhz in clocks) or f"{arm.built_clock_hz / 1e6:g}"
+    return (
+        f"{arm.name} (overlay {arm.overlay}, {arm.weight_bits}-bit {arm.scheme} weights, "
+        f"{arm.sparsity:.1%} of them zero, {clock} MHz)"
+    )
+
+
+def _cells(facts: MethodFacts) -> str:
+    cells = facts.plan.cells
+    texts = [
+        f"{cell.batch_images} images"
+        + ("" if cell.clock_hz is None else f" at {cell.clock_hz / 1e6:g} MHz")
+        for cell in cells
+    ]
+    return f"{len(cells)} cells: {', '.join(texts)}"
+
+
+def _design(facts: MethodFacts) -> list[str]:
+    plan, d = facts.plan, facts.plan.design
+    blocks = sorted(set(facts.main_blocks))
+    made = f"{blocks[0]}" if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}"
+    check = (
+        f"Before, the first arm was compared with itself in {d.aa_blocks} blocks a cell (A/A)."
+        if d.aa_blocks
+        else "No A/A check was made."
+    )
+    return [
+        (
+            f"The design is randomised complete blocks ({made} a cell): in each block every arm ran "
+            f"once, the order balanced over blocks and drawn before the first run (seed {d.seed}, plan "
+            f"sha256 {plan.sha256[:12]}…)."
+        ),
+        (
+            f"A run loaded the arm's overlay, settled for {d.settle_s:g} s, idled for {d.idle_s:g} s, "
+            f"worked for {d.warm_up_s:g} s to warm up and for {d.run_s:g} s measured, and idled again "
+            f"for {d.idle_s:g} s, so that idle power was taken beside every run with the same overlay "
+            f"loaded and clocked; {facts.guard_s:.3g} s at the start of the run and after its end were "
+            "left out while sensors followed."
+        ),
+        check,
+    ]
+
+
+def _sampling(facts: MethodFacts) -> list[str]:
+    period_ms = 1e3 * facts.plan.design.sample_period_s
+    jitter_ms = JITTER_SHARE * period_ms
+    rails = "; ".join(_rail(rail) for rail in facts.rails)
+    return [
+        (
+            f"Voltage and current of {_count(len(facts.rails), 'rail')} were read about every "
+            f"{period_ms:g} ms with random jitter of up to {jitter_ms:.2g} ms ({rails})."
+        ),
+        "Power is voltage times current, integrated by the trapezoidal rule on monotonic time.",
+        (
+            "Dynamic energy is power during the run less the mean of the run's own two idle windows, "
+            "times the time of an inference; total energy includes idle power."
+        ),
+    ]
+
+
+def _rail(rail: RailInfo) -> str:
+    refresh = (
+        "refresh unknown"
+        if rail.update_period_ns is None
+        else f"a new value every {rail.update_period_ns * 1e-6:.3g} ms"
+    )
+    return f"{rail.name}: {rail.instrument}, steps of {rail.quantum_w * 1e3:.3g} mW, {refresh}"
+
+
+def _statistics(facts: MethodFacts) -> list[str]:
+    d = facts.plan.design
+    unit = (
+        "With several boards the board is the unit of analysis."
+        if facts.boards > 1
+        else "The block is the unit of analysis; the result holds for this one board."
+    )
+    return [
+        (
+            f"After {d.pilot_blocks} pilot blocks the number of blocks was fixed once so that the 95 % "
+            f"interval of each ratio on {facts.headline} should be within {d.target_half_width:.2%} of "
+            f"it, with at most {d.max_blocks} blocks (two-stage procedure of Stein, 1945); nothing was "
+            "stopped on its outcome."
+        ),
+        (
+            "A ratio is the geometric mean of the per-block ratios, its interval by Student's t with "
+            "the pilot's spread and degrees of freedom."
+        ),
+        (
+            f"Where a sensor's noise is below {FINE_ENOUGH:g} of its step the standard uncertainty by "
+            "rounding was added in quadrature (Widrow and Kollár, 2008)."
+        ),
+        (
+            "Gain errors of a sensor cancel in a ratio, and offsets in dynamic energy; they are part "
+            "of the Type B uncertainty of absolute energies only."
+        ),
+        unit,
+    ]
+
+
+def _validity(facts: MethodFacts) -> list[str]:
+    rows = [row for row in facts.validity if row.stage == "main"]
+    made = sum(row.valid + row.n_invalid for row in rows)
+    invalid = sum(row.n_invalid for row in rows)
+    causes: dict[str, int] = {}
+    for row in rows:
+        for reason, n in row.invalid.items():
+            if reason != SAME_BLOCK:
+                causes[reason] = causes.get(reason, 0) + n
+    why = ", ".join(f"{reason}: {n}" for reason, n in sorted(causes.items()))
+    found = (
+        f"None of {made} runs was invalid."
+        if not invalid
+        else f"Of {made} runs {invalid} were invalid with their whole block, which was repeated in "
+        f"the same order ({why or 'by other runs of their blocks'}); their data are kept."
+    )
+    owed = sum(row.owed for row in rows)
+    missing = [f"{owed} runs are still owed: the campaign is not complete."] if owed else []
+    return [
+        (
+            "Validity was decided by 20 checks whose thresholds were fixed beforehand, never by the "
+            f"value of an energy. {found}"
+        ),
+        *missing,
+    ]
+
+
+def _limits(facts: MethodFacts) -> list[str]:
+    sentences = []
+    if facts.limited:
+        sentences.append(
+            f"On {', '.join(facts.limited)} the sensor's step, not the spread of blocks, sets the "
+            "uncertainty."
+        )
+    if facts.widened:
+        sentences.append(
+            f"{_count(facts.widened, 'interval')} widened because neighbouring blocks were alike."
+        )
+    if not facts.emulated:
+        sentences.append(
+            "Steps and limits of error of the sensors are those of datasheets or were inferred "
+            "from public listings; they were not calibrated for this work."
+        )
+    return sentences
+
+
+def _count(n: int, noun: str) -> str:
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+    return f"{words.get(n, str(n))} {noun}{'' if n == 1 else 's'}"

@@ -47,39 +47,26 @@ class MethodFacts:
 
 def methods_paragraph(facts: MethodFacts) -> str:
     """Plain text; every number is the campaign's own, what was assumed is said."""
-    return " ".join(
-        (
-            *_what(facts),
-            *_design(facts),
-            *_sampling(facts),
-            *_statistics(facts),
-            *_validity(facts),
-            *_limits(facts),
-        )
-    )
+    parts = (_what, _design, _sampling, _statistics, _validity, _limits)
+    return " ".join(text for part in parts if (text := part(facts)))
 
 
-def _what(facts: MethodFacts) -> list[str]:
+def _what(facts: MethodFacts) -> str:
     plan = facts.plan
     origin = (
-        "EMULATED: the following describes a simulated campaign; power was computed by a model and "
-        "no board was measured."
+        "EMULATED: this describes a simulated campaign; power was computed by a model and no "
+        "board was measured. "
     )
     verb = "estimated on an emulated board" if facts.emulated else f"measured on {plan.board}"
     arms = "; ".join(_arm(arm, facts) for arm in plan.arms)
-    cells = ", ".join(f"{cell.batch_images}" for cell in plan.cells)
-    batches = f"in batches of {cells} images" if len(plan.cells) == 1 else f"({_cells(facts)})"
-    return [
-        *([origin] if facts.emulated else []),
-        (
-            f"Energy per inference was {verb} with bacmac {facts.version} for "
-            f"{_count(len(plan.arms), 'accelerator')}: {arms}."
-        ),
-        (
-            f"All classified the same {plan.n_images:,} images (sha256 {plan.images_sha256[:12]}…) "
-            f"{batches} held on chip and repeated."
-        ),
-    ]
+    one = f"in batches of {plan.cells[0].batch_images}"
+    return (
+        f"{origin if facts.emulated else ''}"
+        f"Energy per inference was {verb} with bacmac {facts.version} for "
+        f"{_count(len(plan.arms), 'accelerator')}: {arms}. "
+        f"All classified the same {plan.n_images:,} images (sha256 {plan.images_sha256[:12]}…), "
+        f"{one if len(plan.cells) == 1 else _cells(facts)}, held on chip and repeated."
+    )
 
 
 def _arm(arm: StoredArm, facts: MethodFacts) -> str:
@@ -101,7 +88,7 @@ def _cells(facts: MethodFacts) -> str:
     return f"{len(cells)} cells: {', '.join(texts)}"
 
 
-def _design(facts: MethodFacts) -> list[str]:
+def _design(facts: MethodFacts) -> str:
     plan, d = facts.plan, facts.plan.design
     blocks = sorted(set(facts.main_blocks))
     made = f"{blocks[0]}" if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}"
@@ -110,38 +97,29 @@ def _design(facts: MethodFacts) -> list[str]:
         if d.aa_blocks
         else "No A/A check was made."
     )
-    return [
-        (
-            f"The design is randomised complete blocks ({made} a cell): in each block every arm ran "
-            f"once, the order balanced over blocks and drawn before the first run (seed {d.seed}, plan "
-            f"sha256 {plan.sha256[:12]}…)."
-        ),
-        (
-            f"A run loaded the arm's overlay, settled for {d.settle_s:g} s, idled for {d.idle_s:g} s, "
-            f"worked for {d.warm_up_s:g} s to warm up and for {d.run_s:g} s measured, and idled again "
-            f"for {d.idle_s:g} s, so that idle power was taken beside every run with the same overlay "
-            f"loaded and clocked; {facts.guard_s:.3g} s at the start of the run and after its end were "
-            "left out while sensors followed."
-        ),
-        check,
-    ]
+    return (
+        f"The design is randomised complete blocks ({made} a cell): in each block every arm ran "
+        "once, in an order balanced over blocks and drawn before the first run "
+        f"(seed {d.seed}, plan sha256 {plan.sha256[:12]}…). "
+        f"A run loaded the arm's overlay, settled for {d.settle_s:g} s, idled for {d.idle_s:g} s, "
+        f"worked for {d.warm_up_s:g} s to warm up and for {d.run_s:g} s measured, and idled again "
+        f"for {d.idle_s:g} s, so that idle power was taken beside every run with the same overlay "
+        f"loaded and clocked; {facts.guard_s:.3g} s at the start of the run and after its end "
+        f"were left out while sensors followed. {check}"
+    )
 
 
-def _sampling(facts: MethodFacts) -> list[str]:
+def _sampling(facts: MethodFacts) -> str:
     period_ms = 1e3 * facts.plan.design.sample_period_s
     jitter_ms = JITTER_SHARE * period_ms
     rails = "; ".join(_rail(rail) for rail in facts.rails)
-    return [
-        (
-            f"Voltage and current of {_count(len(facts.rails), 'rail')} were read about every "
-            f"{period_ms:g} ms with random jitter of up to {jitter_ms:.2g} ms ({rails})."
-        ),
-        "Power is voltage times current, integrated by the trapezoidal rule on monotonic time.",
-        (
-            "Dynamic energy is power during the run less the mean of the run's own two idle windows, "
-            "times the time of an inference; total energy includes idle power."
-        ),
-    ]
+    return (
+        f"Voltage and current of {_count(len(facts.rails), 'rail')} were read about every "
+        f"{period_ms:g} ms with random jitter of up to {jitter_ms:.2g} ms ({rails}). "
+        "Power is voltage times current, integrated by the trapezoidal rule on monotonic time. "
+        "Dynamic energy is power during the run less the mean of the run's own two idle windows, "
+        "times the time of an inference; total energy includes idle power."
+    )
 
 
 def _rail(rail: RailInfo) -> str:
@@ -153,37 +131,28 @@ def _rail(rail: RailInfo) -> str:
     return f"{rail.name}: {rail.instrument}, steps of {rail.quantum_w * 1e3:.3g} mW, {refresh}"
 
 
-def _statistics(facts: MethodFacts) -> list[str]:
+def _statistics(facts: MethodFacts) -> str:
     d = facts.plan.design
     unit = (
         "With several boards the board is the unit of analysis."
         if facts.boards > 1
         else "The block is the unit of analysis; the result holds for this one board."
     )
-    return [
-        (
-            f"After {d.pilot_blocks} pilot blocks the number of blocks was fixed once so that the 95 % "
-            f"interval of each ratio on {facts.headline} should be within {d.target_half_width:.2%} of "
-            f"it, with at most {d.max_blocks} blocks (two-stage procedure of Stein, 1945); nothing was "
-            "stopped on its outcome."
-        ),
-        (
-            "A ratio is the geometric mean of the per-block ratios, its interval by Student's t with "
-            "the pilot's spread and degrees of freedom."
-        ),
-        (
-            f"Where a sensor's noise is below {FINE_ENOUGH:g} of its step the standard uncertainty by "
-            "rounding was added in quadrature (Widrow and Kollár, 2008)."
-        ),
-        (
-            "Gain errors of a sensor cancel in a ratio, and offsets in dynamic energy; they are part "
-            "of the Type B uncertainty of absolute energies only."
-        ),
-        unit,
-    ]
+    return (
+        f"After {d.pilot_blocks} pilot blocks the number of blocks was fixed once so that the "
+        f"95 % interval of each ratio on {facts.headline} should be within "
+        f"{d.target_half_width:.2%} of it, with at most {d.max_blocks} blocks (two-stage "
+        "procedure of Stein, 1945); nothing was stopped on its outcome. "
+        "A ratio is the geometric mean of the per-block ratios, its interval by Student's t with "
+        "the pilot's spread and degrees of freedom. "
+        f"Where a sensor's noise is below {FINE_ENOUGH:g} of its step the standard uncertainty by "
+        "rounding was added in quadrature (Widrow and Kollár, 2008). "
+        "Gain errors of a sensor cancel in a ratio, and offsets in dynamic energy; they are part "
+        f"of the Type B uncertainty of absolute energies only. {unit}"
+    )
 
 
-def _validity(facts: MethodFacts) -> list[str]:
+def _validity(facts: MethodFacts) -> str:
     rows = [row for row in facts.validity if row.stage == "main"]
     made = sum(row.valid + row.n_invalid for row in rows)
     invalid = sum(row.n_invalid for row in rows)
@@ -196,21 +165,18 @@ def _validity(facts: MethodFacts) -> list[str]:
     found = (
         f"None of {made} runs was invalid."
         if not invalid
-        else f"Of {made} runs {invalid} were invalid with their whole block, which was repeated in "
-        f"the same order ({why or 'by other runs of their blocks'}); their data are kept."
+        else f"Of {made} runs {invalid} were invalid with their whole block, which was repeated "
+        f"in the same order ({why or 'by other runs of their blocks'}); their data are kept."
     )
     owed = sum(row.owed for row in rows)
-    missing = [f"{owed} runs are still owed: the campaign is not complete."] if owed else []
-    return [
-        (
-            "Validity was decided by 20 checks whose thresholds were fixed beforehand, never by the "
-            f"value of an energy. {found}"
-        ),
-        *missing,
-    ]
+    missing = f" {owed} runs are still owed: the campaign is not complete." if owed else ""
+    return (
+        "Validity was decided by 20 checks whose thresholds were fixed beforehand, never by the "
+        f"value of an energy. {found}{missing}"
+    )
 
 
-def _limits(facts: MethodFacts) -> list[str]:
+def _limits(facts: MethodFacts) -> str:
     sentences = []
     if facts.limited:
         sentences.append(
@@ -218,15 +184,17 @@ def _limits(facts: MethodFacts) -> list[str]:
             "uncertainty."
         )
     if facts.widened:
+        was = "was" if facts.widened == 1 else "were"
         sentences.append(
-            f"{_count(facts.widened, 'interval')} widened because neighbouring blocks were alike."
+            f"{_count(facts.widened, 'interval').capitalize()} {was} widened because neighbouring "
+            "blocks were alike."
         )
     if not facts.emulated:
         sentences.append(
             "Steps and limits of error of the sensors are those of datasheets or were inferred "
             "from public listings; they were not calibrated for this work."
         )
-    return sentences
+    return " ".join(sentences)
 
 
 def _count(n: int, noun: str) -> str:

@@ -40,20 +40,70 @@ def energy_j(
     Raises:
         TraceTooShortError: fewer than two samples lie in the window.
     """
-    inside = (times_ns >= window.start_ns) & (times_ns <= window.end_ns)
-    n = int(np.count_nonzero(inside))
+    inside = _inside(times_ns, window)
+    n = inside.stop - inside.start
     if n < 2:
         raise TraceTooShortError(
             f"rail {rail}: {n} sample{'' if n == 1 else 's'} in a window of "
             f"{window.duration_s:.3f} s; energy needs 2 or more: sample faster or run longer"
         )
+    # one sample more on either side, where there is one, gives the power at the edges
+    near = slice(max(inside.start - 1, 0), inside.stop + 1)
     # int64 differences first: float64 cannot hold nanoseconds since boot and their fractions
-    seconds = (times_ns - window.start_ns) * 1e-9
+    seconds = (times_ns[near] - window.start_ns) * 1e-9
     edges = np.array([0.0, window.duration_s])
-    points_s = np.concatenate((edges[:1], seconds[inside], edges[1:]))
-    at_edges = np.interp(edges, seconds, power_w)  # holds beyond the first and last sample
+    at_edges = np.interp(edges, seconds, power_w[near])  # holds beyond the first and last sample
+    points_s = np.concatenate((edges[:1], (times_ns[inside] - window.start_ns) * 1e-9, edges[1:]))
     points_w = np.concatenate((at_edges[:1], power_w[inside], at_edges[1:]))
     return float(np.sum(np.diff(points_s) * (points_w[1:] + points_w[:-1])) / 2)
+
+
+def energy_bound_j(
+    times_ns: npt.NDArray[np.int64], window: Window, slew_w_per_s: float, jumps_w: float
+) -> float:
+    """What `energy_j` can be wrong by at most, in J, for exact readings at exact times.
+
+    For every power that is a continuous part with a slope of at most S and jumps of J in all
+    (their sizes added up), at whatever times the samples were taken. The trapezoid is linear in
+    the power, so the two parts add up:
+
+    - Continuous, between samples h apart: at most S h^2 / 4 (each end's power bounds it by a line
+      of slope S; the worst is a tent halfway). Of a piece s of the h that an edge of the window
+      cuts: at most S h s / 2, since chord and power are at most 2 S u (h - u) / h apart at u. At
+      an edge held for s: at most S s^2 / 2.
+    - Jumps: J h / 2, J s and J s likewise; at worst all of J falls into the worst of them.
+
+    Noise, the sensor's step and errors of the time stamps are not in it.
+
+    Args:
+        times_ns: int64 (n,), ascending, two or more of them in the window.
+        window: from when to when.
+        slew_w_per_s: S, 0 or more.
+        jumps_w: J, 0 or more; for a window over a change of load, the change.
+    """
+    inside = _inside(times_ns, window)
+    points_s = (times_ns[inside] - window.start_ns) * 1e-9
+    gaps_s = np.diff(points_s)
+    slope_part = float(np.sum(gaps_s**2)) / 4
+    jump_part_s = float(np.max(gaps_s, initial=0.0)) / 2
+    ends = (
+        (points_s[0], inside.start - 1, 1),
+        (window.duration_s - points_s[-1], inside.stop, -1),
+    )
+    for cut_s, beyond, inward in ends:
+        jump_part_s = max(jump_part_s, cut_s)
+        if 0 <= beyond < len(times_ns):
+            whole_s = abs(int(times_ns[beyond + inward] - times_ns[beyond])) * 1e-9
+            slope_part += whole_s * cut_s / 2
+        else:
+            slope_part += cut_s**2 / 2
+    return slew_w_per_s * slope_part + jumps_w * jump_part_s
+
+
+def _inside(times_ns: npt.NDArray[np.int64], window: Window) -> slice:
+    """Where the samples of a window lie; its edges belong to it."""
+    start = int(np.searchsorted(times_ns, window.start_ns, "left"))
+    return slice(start, int(np.searchsorted(times_ns, window.end_ns, "right")))
 
 
 @dataclass(frozen=True)
@@ -82,16 +132,16 @@ def window_power(trace: RailTrace, window: Window) -> WindowPower:
     Raises:
         TraceTooShortError: fewer than two samples lie in it.
     """
-    name = trace.info.name
-    energy = energy_j(trace.times_ns, trace.power_w, window, name)
+    name, power_w = trace.info.name, trace.power_w
+    energy = energy_j(trace.times_ns, power_w, window, name)
     register = energy_j(trace.times_ns, trace.register_w, window, name)
-    inside = (trace.times_ns >= window.start_ns) & (trace.times_ns <= window.end_ns)
+    inside = _inside(trace.times_ns, window)
     times = np.concatenate(([window.start_ns], trace.times_ns[inside], [window.end_ns]))
     return WindowPower(
         energy / window.duration_s,
         register / window.duration_s,
-        float(np.std(trace.power_w[inside], ddof=1)),
-        int(np.count_nonzero(inside)),
+        float(np.std(power_w[inside], ddof=1)),
+        inside.stop - inside.start,
         float(np.max(np.diff(times))) * 1e-9,
         window.duration_s,
     )

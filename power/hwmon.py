@@ -105,6 +105,7 @@ class HwmonRails:
                 place.feeds,
                 place.max_current_a,
                 place.logic != "none",
+                0.0 if place.chip == "ina260" else None,  # its shunt is inside, in its gain error
             )
             self._files[name] = files
             reason = implausible(info, self.read(name))

@@ -45,6 +45,8 @@ class RailInfo:
         feeds: what hangs on it, "" where that is not known.
         max_current_a: the most it can carry.
         sees_logic: whether the programmable logic's power is part of it.
+        shunt_error: tolerance of the shunt as a share, 0 where the gain error covers it, None
+            where it is not known.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RailInfo:
     feeds: str = ""
     max_current_a: float = MAX_CURRENT_A
     sees_logic: bool = True
+    shunt_error: float | None = None
 
     @property
     def quantum_w(self) -> float:

@@ -277,9 +277,7 @@ class BlockMean:
         return self.centre + self.half_width
 
 
-def two_stage_mean(
-    values: Sequence[float], pilot_blocks: int, level: float = LEVEL
-) -> BlockMean:
+def two_stage_mean(values: Sequence[float], pilot_blocks: int, level: float = LEVEL) -> BlockMean:
     """Mean of all blocks; spread and degrees of freedom from the pilot alone (Stein 1945).
 
     The number of blocks follows from the pilot's spread, which is independent of every later
@@ -354,7 +352,7 @@ def position_effect_p(
     numerator_positions: Sequence[int],
     denominator_positions: Sequence[int],
 ) -> float | None:
-    """p of the F test of no effect of a run's place in its block on log ratios.
+    """P of the F test of no effect of a run's place in its block on log ratios.
 
     Model: log ratio = mean + effect(place of the numerator) - effect(place of the denominator),
     effects adding up to zero. With two places this is Student's two-sample t on the order. F's

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bacmac.host.errors import OverlayError
+from bacmac.host.errors import BacmacError, InputError, OverlayError
 from bacmac.overlays.bounded_file import read_bounded
 
 if sys.version_info >= (3, 11):
@@ -89,6 +89,14 @@ class Table:
         """Note a problem that the caller found; `found` is shown as it would be written."""
         self._note(self._prefix + key, _shown(found), expected)
 
+    def refused(self, key: str, value: object, error: BacmacError) -> None:
+        """Note that what a value names cannot be used; `error` says why."""
+        if isinstance(error, InputError):
+            found = f"{_shown(value)} ({error.file}: {error.field}: found {error.found})"
+            self._note(self._prefix + key, found, error.expected)
+        else:
+            self._note(self._prefix + key, f"{_shown(value)} ({error})", "one that can be used")
+
     def text(self, key: str, pattern: str, expected: str) -> str:
         """A string that matches `pattern` wholly; `expected` says the pattern in words."""
         value = self._take(key, expected)
@@ -129,6 +137,23 @@ class Table:
             self.problem(key, value, expected)
             return low
         return float(value)
+
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value = self._take(key, "true or false")
+        if value is not None and type(value) is not bool:
+            self.problem(key, value, "true or false")
+        return value is True
+
+    def items(self, key: str) -> Table:
+        """The items of an array, one or more, as a table whose keys are their places from 0."""
+        value = self._take(key, "an array of one item or more")
+        if value is None:
+            return self._inner(key, {})
+        if not isinstance(value, list) or not value:
+            self.problem(key, value, "an array of one item or more")
+            return self._inner(key, {})
+        return self._inner(key, {str(place): item for place, item in enumerate(value)})
 
     def table(self, key: str) -> Table:
         """The table under a key."""

@@ -88,7 +88,11 @@ def summarize_arm(
 
 def model_rows(plan: ComparePlan) -> tuple[LedgerRow, ...]:
     """Ledger rows of the two packed models."""
-    bac, mac = plan.bac.model.model, plan.mac.model.model
+    return compare_models(plan.bac.model.model, plan.mac.model.model)
+
+
+def compare_models(bac: QuantizedModel, mac: QuantizedModel) -> tuple[LedgerRow, ...]:
+    """Ledger rows of two models: `a` is BAC's, `b` is MAC's."""
     rows = (
         ("model: layers and shapes", _structure(bac), _structure(mac)),
         ("model: schemes", _schemes(bac), _schemes(mac)),

@@ -140,12 +140,18 @@ def page_svg(figure: Figure, name: str, label: str) -> str:
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt" ', "", text, count=1)
+    text = re.sub(r'\bd="[^"]*"', _rounded, text)  # paths alone: numbers in letters stay whole
     label = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     text = text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
     text = re.sub(r"font: ((?:bold )?)([\d.]+)px [^;\"]*", r"font: \g<1>\g<2>px system-ui", text)
     for stand_in, colour in ((PAGE.ink, "ink"), (PAGE.faint, "faint"), (PAGE.card, "card")):
         text = text.replace(stand_in, f"var(--{colour})")
     return text.strip()
+
+
+def _rounded(path: re.Match[str]) -> str:
+    """A path to a hundredth of a point, finer than any screen."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", path[0])
 
 
 def paper_svg(figure: Figure) -> bytes:

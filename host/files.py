@@ -1,11 +1,16 @@
-"""Write a file whole or not at all, and read one with errors that name it."""
+"""Write a file whole or not at all, and hold one so that one process at a time works on it."""
 
 from __future__ import annotations
 
+import fcntl
+import getpass
+import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 
 from bacmac.host.errors import OutputError
@@ -62,6 +67,75 @@ def write_text(path: str | Path, text: str) -> None:
         OutputError: it cannot be written.
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+class FileHeldError(Exception):
+    """Another process holds the lock; `holder` says which. For callers to tell in their words."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+class FileLock:
+    """A lock that says who holds it and that the kernel gives back on a crash.
+
+    `flock` (Linux, flock(2)) ends with the process that took it, however that ends, so there is no
+    stale lock; what the file says of its holder is for people only. Held from construction to
+    `release`, or to the end of the process.
+
+    Args:
+        path: the lock file; made if it is not there, never removed (a removed file could be
+            locked by one process and made again by another).
+
+    Raises:
+        FileHeldError: another process holds it.
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = _holder(os.pread(self._descriptor, 4096, 0))
+            os.close(self._descriptor)
+            if isinstance(error, BlockingIOError):
+                raise FileHeldError(holder) from None
+            raise
+        with suppress(OSError):  # a full disk keeps no one from holding the lock
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(_ourselves()).encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have it; may be called twice."""
+        if self._descriptor < 0:
+            return
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def _ourselves() -> dict[str, object]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name
+        user = str(os.getuid())
+    return {
+        "pid": os.getpid(),
+        "user": user,
+        "command": " ".join(sys.argv)[:500],
+        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _holder(text: bytes) -> str:
+    try:
+        said = json.loads(text)
+        return f"process {said['pid']} of {said['user']} since {said['since']}: {said['command']}"
+    except (ValueError, KeyError, TypeError):  # between its lock and its words
+        return "another process"
 
 
 def _umask() -> int:

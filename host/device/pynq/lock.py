@@ -1,21 +1,12 @@
-"""One process at a time: a lock that says who holds it and that the kernel gives back on a crash.
-
-`flock` (Linux, flock(2)) ends with the process that took it, however that ends, so there is no
-stale lock; what the file says of its holder is for people only.
-"""
+"""One process at a time has the board."""
 
 from __future__ import annotations
 
-import fcntl
-import getpass
-import json
-import os
-import sys
 import tempfile
-from datetime import datetime, timezone
 from pathlib import Path
 
 from bacmac.host.errors import DeviceBusyError, DeviceSetupError
+from bacmac.host.files import FileHeldError, FileLock
 
 
 def lock_path(name: str) -> Path:
@@ -31,8 +22,7 @@ class BoardLock:
 
     Args:
         word: of the board, for errors.
-        path: the lock file; made if it is not there, never removed (a removed file could be
-            locked by one process and made again by another).
+        path: the lock file.
 
     Raises:
         DeviceBusyError: another process holds it; the message says which.
@@ -41,48 +31,17 @@ class BoardLock:
 
     def __init__(self, word: str, path: Path) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            self._lock = FileLock(path)
+        except FileHeldError as error:
+            raise DeviceBusyError(
+                f"{word} is held by {error.holder}; wait for it to end, or end it"
+            ) from None
         except OSError as error:
             raise DeviceSetupError(
                 f"{word}: the lock {path} cannot be opened: {error.strerror}; run as the user "
                 "who opened the board before, or as root"
             ) from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(os.pread(self._descriptor, 4096, 0))
-            os.close(self._descriptor)
-            raise DeviceBusyError(
-                f"{word} is held by {holder}; wait for it to end, or end it"
-            ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, json.dumps(_ourselves()).encode(), 0)
 
     def release(self) -> None:
         """Let another process have the board; may be called twice."""
-        if self._descriptor < 0:
-            return
-        os.ftruncate(self._descriptor, 0)
-        os.close(self._descriptor)
-        self._descriptor = -1
-
-
-def _ourselves() -> dict[str, object]:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name
-        user = str(os.getuid())
-    return {
-        "pid": os.getpid(),
-        "user": user,
-        "command": " ".join(sys.argv)[:500],
-        "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-
-
-def _holder(text: bytes) -> str:
-    try:
-        said = json.loads(text)
-        return f"process {said['pid']} of {said['user']} since {said['since']}: {said['command']}"
-    except (ValueError, KeyError, TypeError):  # between its lock and its words
-        return "another process"
+        self._lock.release()

@@ -29,6 +29,7 @@ class Surroundings:
             process, by the sampler's thread.
         disk_written_bytes: since boot.
         throttled: whether the device or a sensor reports an alarm, "" or its words.
+        ambient_c: of the air in degrees Celsius, where there is a thermometer.
     """
 
     monotonic_ns: int
@@ -46,6 +47,7 @@ class Surroundings:
     cpu_sampler_s: float | None
     disk_written_bytes: int | None
     throttled: str = ""
+    ambient_c: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,7 @@ class CampaignRun:
         retries: of the device.
         sampler_share_idle, sampler_share_run: share of one processor that the sampler's thread
             took in the idle window before and in the run; None where it has no thread of its own.
+        requested_images: inferences that were asked for; None where that was not noted.
     """
 
     key: RunKey
@@ -70,6 +73,7 @@ class CampaignRun:
     retries: int = 0
     sampler_share_idle: float | None = None
     sampler_share_run: float | None = None
+    requested_images: int | None = None
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class RailInfo:
         sees_logic: whether the programmable logic's power is part of it.
         shunt_error: tolerance of the shunt as a share, 0 where the gain error covers it, None
             where it is not known.
+        filter_tau_s: time constant of its filter or averaging, None where no source gives it.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RailInfo:
     max_current_a: float = MAX_CURRENT_A
     sees_logic: bool = True
     shunt_error: float | None = None
+    filter_tau_s: float | None = None
 
     @property
     def quantum_w(self) -> float:

@@ -1,4 +1,4 @@
-"""Checks of what was so around a run: clocks, heat, work, quiet, identity (4, 10, 13, 14, 16 to 18).
+"""Checks of what was so around a run: clocks, heat, work, quiet, identity (4, 10, 13, 14, 16-18).
 
 What could not be read (None) is not judged; `unread` names it once for the whole campaign.
 """

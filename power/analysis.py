@@ -27,6 +27,13 @@ from bacmac.power.statistics import (
 
 ROUNDING = 1e-9
 """Share of idle power below which a difference is float rounding."""
+PRIMARY_RAILS = ("12V", "INT")
+"""The rail of the headline is the first of these that was read: 12V has the finer sensor."""
+
+
+def headline_rail(names: Sequence[str]) -> str:
+    """Name of the rail that the headline speaks of, the first where none is preferred."""
+    return next((name for name in PRIMARY_RAILS if name in names), names[0])
 
 
 @dataclass(frozen=True)

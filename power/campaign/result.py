@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from bacmac.power.campaign.plan import Pair, RunKey, Stage
+from bacmac.power.campaign.validity import ValidityRow
 from bacmac.power.energy import EnergyPerInference, Quantisation, RunPower
 from bacmac.power.rails import RailInfo
 from bacmac.power.statistics import BlockMean, Interval, Verdict
@@ -222,7 +223,8 @@ class SavingSplit:
     is a quotient of correlated means.
 
     Attributes:
-        cell, rail, quantity: which.
+        cell, rail, quantity, pair: which saving.
+        middle: the arm with the denominator's weight bits and the numerator's arithmetic.
         shift_share: of ln(saving), with Fieller's interval; None, see `reason`.
         reason: why there is none, else "".
         correlation: of bits and shift over blocks, or None: the middle arm is in both.
@@ -231,6 +233,8 @@ class SavingSplit:
     cell: int
     rail: str
     quantity: RatioOf
+    pair: Pair
+    middle: str
     shift_share: Interval | None
     reason: str
     correlation: float | None
@@ -256,27 +260,18 @@ class RailResult:
 
 @dataclass(frozen=True)
 class BlockCount:
-    """What became of the blocks of a cell's stage.
+    """Blocks of a cell's stage.
 
     Attributes:
         cell, stage: which.
         planned: None for main blocks whose number the pilot has not fixed yet.
         valid: whole and valid.
-        attempts: begun in all.
-        repeated: blocks that took more than one attempt.
-        dropped: attempts that became invalid, by reason; a run that was only in the block of
-            another has none of its own.
-        dropped_by_arm: runs that became invalid by a reason of their own, by arm.
     """
 
     cell: int
     stage: Stage
     planned: int | None
     valid: int
-    attempts: int
-    repeated: int
-    dropped: Mapping[str, int]
-    dropped_by_arm: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -289,6 +284,7 @@ class CampaignResult:
         complete: every planned block is there and valid.
         headline_rail: of the headline's ratios.
         blocks: by cell and stage.
+        validity: runs planned, valid, repeated and invalid by reason, by cell, stage and arm.
         rails, energies, times, ratios, splits: of the main stage.
         aa: ratios of the A/A check, truly 1.
         runs: valid runs of whole blocks, in order.
@@ -302,6 +298,7 @@ class CampaignResult:
     complete: bool
     headline_rail: str
     blocks: tuple[BlockCount, ...]
+    validity: tuple[ValidityRow, ...]
     rails: tuple[RailResult, ...]
     energies: tuple[ArmEnergy, ...]
     times: tuple[ArmTime, ...]

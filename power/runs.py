@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bacmac.host.device.board import Provenance
-from bacmac.host.errors import InputError
+from bacmac.host.errors import InputError, RailError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.inputs import Images
@@ -207,6 +207,27 @@ class RunSpec:
     warm_up_passes: int
     passes: int
     sampler_seed: int
+
+
+def fitting_guard_s(
+    guard_s: float, run_s: float, rail_names: tuple[str, ...], rails: RailSource
+) -> float:
+    """A guard of at least 1.1 refreshes of the slowest rail: older readings are not the run's.
+
+    Raises:
+        RailError: that leaves less than half of a run.
+    """
+    slowest_ns = max(
+        (i.update_period_ns or 0 for i in rails.rails() if i.name in (rail_names or i.name)),
+        default=0,
+    )
+    fitting_s = max(guard_s, 1.1e-9 * slowest_ns)
+    if fitting_s > run_s / 2:
+        raise RailError(
+            f"a rail is refreshed every {slowest_ns * 1e-9:.3g} s, so a run of {run_s:g} s "
+            "is too short: give it a longer run"
+        )
+    return fitting_s
 
 
 def measure_run(

@@ -8,16 +8,16 @@ none of them looks at the energy that comes of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from bacmac.host.errors import TraceTooShortError
 from bacmac.host.runtime.results import Window
+from bacmac.power.analysis import headline_rail
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.run import CampaignRun, Finding
 from bacmac.power.campaign.sensor_step import StepResponse
-from bacmac.power.compare import PRIMARY_RAILS
 from bacmac.power.energy import window_power
 from bacmac.power.rails import RailInfo
 from bacmac.power.refresh import find_refresh
@@ -34,9 +34,7 @@ def judged_rail(trace: PowerTrace) -> str:
 
     The others may be too coarse by right; what that means for their ratios is told (check 7).
     """
-    seeing = [name for name, rail in trace.rails.items() if rail.info.sees_logic]
-    names = [*(name for name in PRIMARY_RAILS if name in trace.rails), *seeing, *trace.rails]
-    return names[0]
+    return headline_rail(list(trace.rails))
 
 
 def check_sensors(run: CampaignRun, limits: Limits, responses: Responses) -> Iterator[Finding]:
@@ -295,3 +293,32 @@ def _full_scale(rail: RailTrace, limits: Limits) -> Iterator[Finding]:
             f"reads up to {peak_a:.3f} A; below {limit_a:.3f} A wanted "
             f"({limits.max_full_scale_share:.0%} of the most it can carry)",
         )
+
+
+def check_block_sensors(runs: Sequence[CampaignRun], limits: Limits) -> Iterator[Finding]:
+    """Checks 1 and 9 between the runs of a block.
+
+    A sensor that is stuck over a whole run shows no noise there; another run of the block does.
+    """
+    for name in runs[0].record.trace.rails:
+        rails = [(run, run.record.trace.rails.get(name)) for run in runs]
+        infos = {rail.info for _, rail in rails if rail is not None}
+        if len(infos) > 1 or any(rail is None for _, rail in rails):
+            text = "is not the same sensor in all runs of a block; one wanted"
+            yield Finding(1, "abort", name, text)
+            continue
+        noises = [
+            window_noise(run.record, rail)
+            for run, rail in rails
+            if rail is not None and len(rail.times_ns) > 2
+        ]
+        noise_w, lag1 = max(noises, default=(0.0, 0.0))
+        for run, rail in rails:
+            if rail is None or len(rail.times_ns) < 3:
+                continue
+            n, seconds = longest_unchanged(rail)
+            needed = stuck_samples_needed(rail, noise_w, lag1, limits)
+            if n > needed:
+                text = f"{run.key.arm}: {n} equal readings in a row ({seconds:.1f} s), with noise "
+                text += f"of {noise_w * 1e3:.1f} mW in another run; at most {needed:.0f}"
+                yield Finding(9, "invalidate", name, text)

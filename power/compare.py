@@ -23,7 +23,7 @@ from bacmac.host.runtime.evaluate import Evaluation, evaluate
 from bacmac.host.runtime.session import Session
 from bacmac.overlays.fairness import LedgerRow, fairness_ledger
 from bacmac.overlays.marks import accepted_marks
-from bacmac.power.analysis import RailResult, analyse
+from bacmac.power.analysis import RailResult, analyse, headline_rail
 from bacmac.power.arms import ArmSummary, model_rows, summarize_arm
 from bacmac.power.checks import Check, check_records
 from bacmac.power.coefficients import Coefficient
@@ -38,13 +38,11 @@ from bacmac.power.runs import (
     RunRecord,
     RunSpec,
     block_orders,
+    fitting_guard_s,
     measure_run,
 )
 from bacmac.power.sources import open_rails
 from bacmac.power.statistics import Verdict
-
-PRIMARY_RAILS = ("12V", "INT")
-"""The rail of the headline is the first of these that was read: 12V has the finer sensor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +169,7 @@ def _compare_on(
     plan: ComparePlan, marks: tuple[str, ...], board: Board, progress: Progress | None
 ) -> Comparison:
     rails = open_rails(plan.rails, board, seed=plan.seed)
-    guard_s = _guard_s(plan, rails)
+    guard_s = fitting_guard_s(plan.guard_s, plan.run_s, plan.rail_names, rails)
     settings = plan.settings(guard_s)
     evaluations = {name: _evaluate(plan.arm(name), plan, board, progress) for name in ARMS}
     sessions = _sessions(plan, board)
@@ -201,7 +199,7 @@ def _compare_on(
         bac,
         mac,
         results,
-        next((name for name in PRIMARY_RAILS if name in names), names[0]),
+        headline_rail(names),
         (*fairness_ledger(plan.bac.overlay, plan.mac.overlay), *model_rows(plan)),
         check_records(records, results),
         tuple(records),
@@ -243,25 +241,6 @@ def _marks(plan: ComparePlan) -> tuple[str, ...]:
             for mark in accepted_marks(overlay, accept_timing=plan.accept_timing)
         )
     )
-
-
-def _guard_s(plan: ComparePlan, rails: RailSource) -> float:
-    """At least the plan's, and 1.1 refreshes of the slowest rail: older readings are not the run's.
-
-    Raises:
-        RailError: that leaves less than half of a run.
-    """
-    slowest_ns = max(
-        (i.update_period_ns or 0 for i in rails.rails() if i.name in (plan.rail_names or i.name)),
-        default=0,
-    )
-    guard_s = max(plan.guard_s, 1.1e-9 * slowest_ns)
-    if guard_s > plan.run_s / 2:
-        raise RailError(
-            f"a rail is refreshed every {slowest_ns * 1e-9:.3g} s, so a run of {plan.run_s:g} s "
-            "is too short: give it a longer run"
-        )
-    return guard_s
 
 
 def _sampler_seed(plan: ComparePlan, run: int) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from bacmac.power.campaign.limits import Limits
-from bacmac.power.campaign.result import BlockCount, CampaignResult, PairRatio, RatioEstimate
+from bacmac.power.campaign.result import CampaignResult, PairRatio, RatioEstimate
 from bacmac.power.campaign.run import CampaignRun, Finding
 from bacmac.power.energy import Quantisation
 
@@ -101,31 +101,27 @@ def mad_scores(values: tuple[float, ...]) -> np.ndarray[tuple[int, ...], np.dtyp
 
 
 def check_invalid_rates(result: CampaignResult, limits: Limits) -> Iterator[Finding]:
-    """Check 19 of runs found invalid: how many, and whether in one arm more than in another."""
-    per_block = {"aa": 2, "main": len({energy.arm for energy in result.energies}) or 2}
-    made = sum(count.attempts * per_block[count.stage] for count in result.blocks)
-    invalid = sum(sum(count.dropped_by_arm.values()) for count in result.blocks)
+    """Check 19 of runs found invalid: how many, and whether in one arm more than in another.
+
+    Runs whose block became invalid by another run of it are not at fault and do not count.
+    """
+    made = sum(row.valid + row.n_invalid for row in result.validity)
+    invalid = sum(row.own_invalid for row in result.validity)
     if made and invalid / made > limits.max_invalid_share:
         text = f"{invalid} of {made} runs were invalid; {limits.max_invalid_share:.0%} allowed"
         yield Finding(19, "warn", "", text)
-    main = [count for count in result.blocks if count.stage == "main"]
-    shares = _shares_by_arm(main, sorted({energy.arm for energy in result.energies}))
+    counts: dict[str, tuple[int, int]] = {}
+    for row in result.validity:
+        if row.stage == "main":
+            n, of = counts.get(row.arm, (0, 0))
+            counts[row.arm] = n + row.own_invalid, of + row.valid + row.n_invalid
+    shares = {arm: n / of for arm, (n, of) in counts.items() if of}
     if len(shares) > 1:
         most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
         if shares[most] - shares[least] > limits.max_invalid_apart:
             text = f"{shares[most]:.1%} of its runs were invalid and {shares[least]:.1%} of "
             text += f"{least}'s; {limits.max_invalid_apart * 100:g} points apart allowed: what is "
             yield Finding(19, "warn", most, f"{text}left may be chosen by the arm")
-
-
-def _shares_by_arm(counts: list[BlockCount], arms: list[str]) -> dict[str, float]:
-    """Invalid runs over runs made; each attempt at a block has one run of every arm."""
-    attempts = sum(count.attempts for count in counts)
-    invalid: dict[str, int] = defaultdict(int)
-    for count in counts:
-        for arm, n in count.dropped_by_arm.items():
-            invalid[arm] += n
-    return {arm: invalid[arm] / attempts for arm in arms} if attempts else {}
 
 
 def check_sameness(runs: Iterable[CampaignRun], limits: Limits) -> Iterator[Finding]:

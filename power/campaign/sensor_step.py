@@ -21,6 +21,7 @@ from bacmac.host.runtime.session import Session
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.run import Finding
 from bacmac.power.rails import RailInfo, RailSource, chosen_rails
+from bacmac.power.refresh import Floats
 from bacmac.power.sampler import PowerTrace, RailTrace, Sampler
 from bacmac.power.statistics import lag1_autocorrelation
 
@@ -177,8 +178,8 @@ def _response(rail: RailTrace, pulses: Sequence[Window], limits: Limits) -> Step
 
 
 def _area_j(
-    seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    watts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    seconds: Floats,
+    watts: Floats,
     start_s: float,
     end_s: float,
 ) -> float:
@@ -191,8 +192,8 @@ def _area_j(
 
 
 def _mean_w(
-    seconds: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    watts: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    seconds: Floats,
+    watts: Floats,
     start_s: float,
     end_s: float,
 ) -> float:

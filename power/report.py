@@ -23,6 +23,8 @@ from bacmac.power.statistics import Interval, RatioEstimate
 SCHEMA = "bacmac.comparison"
 SCHEMA_VERSION = 1
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+STYLE = Path(__file__).with_name("page.css.j2")
+"""What every page looks like."""
 
 
 def require_report() -> None:
@@ -74,8 +76,15 @@ def report_html(comparison: Comparison) -> str:
         arms=(("BAC", comparison.bac), ("MAC", comparison.mac)),
         figures={name: Markup(svg) for name, svg in figures.items()},
         failed=[check for check in comparison.checks if not check.passed],
-        colours=plots.COLOURS,
+        style=page_style(plots.COLOURS["bac"]),
     )
+
+
+def page_style(accent: str) -> str:
+    """The pages' style sheet, safe to stand in a page."""
+    from markupsafe import Markup  # extra `report`
+
+    return Markup(STYLE.read_text(encoding="utf-8").replace("{{ accent }}", accent))
 
 
 def _si(value: float, unit: str, digits: int = 4) -> str:

@@ -1,0 +1,395 @@
+"""Carry out a campaign: every block that is owed, in the planned order, into the journal.
+
+The journal alone decides what is owed, so going on after a crash is the same loop as beginning. A
+block counts when all its runs are done and no check found fault with it; otherwise it is made again
+as a whole, in the same order. The number of blocks of a cell is decided once, after its pilot
+(Stein, Annals of Mathematical Statistics 16, 1945), and written down before the next block.
+
+Nothing is written to disk, and nothing drawn, while sensors are sampled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+from bacmac.host.device.board import Board
+from bacmac.host.errors import DeviceError, MismatchError, RailError, VerificationError
+from bacmac.power.analysis import headline_rail
+from bacmac.power.campaign.analysis import analyse_campaign, blocks_needed, summarize_run
+from bacmac.power.campaign.checks import check_block, check_campaign, check_run
+from bacmac.power.campaign.documents import from_document, to_document
+from bacmac.power.campaign.journal import Journal
+from bacmac.power.campaign.live import LiveView, RailPower, View
+from bacmac.power.campaign.measure import Measurer
+from bacmac.power.campaign.plan import CampaignPlan, Cell, RunKey
+from bacmac.power.campaign.progress import journal_progress, running_ratios
+from bacmac.power.campaign.result import RunSummary, result_json
+from bacmac.power.campaign.run import CampaignRun, Finding
+from bacmac.power.campaign.sensor_step import StepResponse, check_step_responses
+from bacmac.power.campaign.stop import Stop
+from bacmac.power.campaign.surroundings import SurroundingsSource, open_surroundings
+from bacmac.power.energy import run_power
+from bacmac.power.rails import RailSource, chosen_rails
+from bacmac.power.runs import Phase
+
+MAX_TRIES = 5
+"""Attempts at one block without a stop: one that never comes good is a fault to be mended."""
+JUST_BEGUN: tuple[Phase, ...] = ("load", "settle", "idle", "warm up")
+"""A run that is asked to stop where one of these begins is dropped; later it is finished."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a campaign ended, for now.
+
+    Attributes:
+        ended: "done", all that is owed is made; "stopped" by a person; "aborted" by a check, or by
+            a block that never came good.
+        text: in words.
+    """
+
+    ended: Literal["done", "stopped", "aborted"]
+    text: str
+
+
+class _Ended(Exception):  # noqa: N818 - no error: the way out of the loop
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.text)
+        self.outcome = outcome
+
+
+class _Dropped(Exception):  # noqa: N818 - likewise, out of a run
+    """A run that had just begun when it was asked to stop."""
+
+
+def run_campaign(
+    plan: CampaignPlan,
+    journal: Journal,
+    board: Board,
+    rails: RailSource,
+    *,
+    live: LiveView,
+    stop: Stop,
+    surroundings: SurroundingsSource | None = None,
+) -> Outcome:
+    """Make all that is owed.
+
+    Args:
+        plan: the one that the journal was made for.
+        journal: open for writing.
+        board: where; stays the caller's to close.
+        rails: where power is read.
+        live: shown how things stand, between windows.
+        stop: asked between the parts of a run.
+        surroundings: told beside each run; those of the board's machine unless given.
+
+    Raises:
+        MismatchError: the journal is of another plan.
+        RailError: a rail is not there, or too slow for the plan's runs.
+        CompileError: an overlay cannot run its model with a cell's batch.
+        OutputError: the journal cannot be written; what it holds is good, and resuming makes the
+            rest.
+    """
+    journal.check_plan(plan)
+    source = surroundings or open_surroundings(board, rails)
+    measurer = Measurer(plan, board, rails, source)
+    return _Execution(plan, journal, board, rails, live, stop, source, measurer).carry_out()
+
+
+class _Execution:
+    def __init__(
+        self,
+        plan: CampaignPlan,
+        journal: Journal,
+        board: Board,
+        rails: RailSource,
+        live: LiveView,
+        stop: Stop,
+        surroundings: SurroundingsSource,
+        measurer: Measurer,
+    ) -> None:
+        self._plan, self._journal, self._board, self._rails = plan, journal, board, rails
+        self._live, self._stop, self._measurer = live, stop, measurer
+        self._boot_id = surroundings.boot_id()
+        infos = chosen_rails(rails, plan.rail_names)
+        self._headline = headline_rail([info.name for info in infos])
+        self._responses: dict[str, StepResponse] = {}
+        self._main_runs: list[RunSummary] = []
+        self._cell_shown = plan.cells[0]
+        self._rail_powers: tuple[RailPower, ...] = ()
+        self._emulated = rails.emulated or board.provenance != "board"
+        self._runs_made, self._began_s = 0, time.monotonic()
+        self._progress = journal_progress(journal)
+
+    def carry_out(self) -> Outcome:
+        """Everything that is owed, or until it is stopped."""
+        journal = self._journal
+        lost = journal.note_crash(self._boot_id)
+        if lost:
+            self._say(f"{len(lost)} runs of a block that was cut off do not count")
+        try:
+            self._begin()
+            for cell in self._plan.cells:
+                self._cell(cell)
+            self._end()
+        except _Ended as ended:
+            self._say(ended.outcome.text)
+            return ended.outcome
+        outcome = Outcome("done", f"campaign {self._plan.name} is done")
+        self._say(outcome.text)
+        return outcome
+
+    # ---- before the first block
+
+    def _begin(self) -> None:
+        """What a campaign finds out once, and what is looked at anew whenever it is taken up."""
+        journal, facts = self._journal, self._journal.facts()
+        if self._progress.complete:
+            return
+        for name, value in self._measurer.facts().items():
+            if facts.get(name, value) != value:
+                raise MismatchError(
+                    journal.path,
+                    name,
+                    found=str(facts[name]),
+                    expected=f"{value}, as this version and this board have it",
+                    hint="a campaign is finished as it was begun; plan a new one",
+                )
+            if name not in facts:
+                journal.store_fact(name, value)
+        try:
+            with self._stop.may_drop():
+                if "accuracy" not in facts:
+                    self._live.say("classifying all images with every arm")
+                    accuracy = self._measurer.evaluate(self._check_stop)
+                self._live.say("power pulses: do the sensors answer, and how late")
+                self._responses = self._measurer.step_responses()
+        except (_Dropped, KeyboardInterrupt):
+            raise _Ended(Outcome("stopped", "stopped before the first run")) from None
+        except (DeviceError, RailError) as error:
+            raise _Ended(Outcome("aborted", f"before the first run: {error}")) from error
+        if "accuracy" not in facts:
+            journal.store_fact("accuracy", accuracy)
+        self._judge_sensors(facts.get("step_responses"))
+
+    def _judge_sensors(self, stored: Mapping[str, Any] | None) -> None:
+        known = {n: from_document(StepResponse, r) for n, r in (stored or {}).items()}
+        findings = check_step_responses(
+            self._responses,
+            self._headline,
+            self._measurer.guard_s,
+            self._plan.limits,
+            known or None,
+        )
+        for response in self._responses.values():
+            self._say(response.sentence)
+        self._journal.note_findings(findings)
+        self._judge(findings)
+        if not known:
+            document = {name: to_document(r) for name, r in self._responses.items()}
+            self._journal.store_fact("step_responses", document)
+
+    def _check_stop(self, what: str, done: int, total: int) -> None:
+        if self._stop.requested:
+            raise _Dropped
+
+    # ---- cells and blocks
+
+    def _cell(self, cell: Cell) -> None:
+        journal = self._journal
+        self._cell_shown = cell
+        made = journal.runs(cell=cell.index, stage="main")
+        self._main_runs = [summarize_run(run) for run in made]
+        self._blocks_owed(cell)
+        if journal.main_blocks(cell.index) is None:
+            self._fix_blocks(cell)
+            self._blocks_owed(cell)
+
+    def _fix_blocks(self, cell: Cell) -> None:
+        design = self._plan.design
+        n = blocks_needed(self._plan, cell, self._main_runs, self._headline)
+        self._journal.fix_blocks(cell.index, n)
+        self._say(
+            f"cell {cell.index}: {n} main blocks in all, fixed after a pilot of "
+            f"{design.pilot_blocks} for a half-width of {design.target_half_width:.2%}, at most "
+            f"{design.max_blocks} (Stein's second stage)"
+        )
+
+    def _blocks_owed(self, cell: Cell) -> None:
+        tries, last = 0, None
+        while keys := self._next_block(cell):
+            block = (keys[0].stage, keys[0].block)
+            tries = tries + 1 if block == last else 1
+            last = block
+            if tries > MAX_TRIES:
+                self._abort(f"{_block_text(keys[0])} did not come good in {MAX_TRIES} attempts")
+            if self._stop.requested:
+                raise _Ended(Outcome("stopped", "stopped between two blocks; all is stored"))
+            self._block(keys)
+            self._progress = journal_progress(self._journal)
+
+    def _next_block(self, cell: Cell) -> tuple[RunKey, ...]:
+        owed = [key for key in self._journal.owed() if key.cell == cell.index]
+        return tuple(key for key in owed if _same_block(key, owed[0]))
+
+    def _block(self, keys: Sequence[RunKey]) -> None:
+        """One attempt at a block: every run, or up to the one that makes it invalid."""
+        made: list[CampaignRun] = []
+        for key in keys:
+            if self._stop.requested:
+                self._stopped(key, "stopped between two runs")
+            run = self._run(key)
+            if run is None:
+                return
+            made.append(run)
+            limits = self._plan.limits
+            findings = check_run(run, self._plan, limits, self._responses)
+            block_findings: tuple[Finding, ...] = ()
+            if len(made) == len(keys) and not _invalid(findings):
+                block_findings = check_block(made, self._plan, limits)
+            self._journal.finish(run, findings, block_findings)
+            self._runs_made += 1
+            self._rail_powers = _powers(run)
+            self._judge([*findings, *block_findings], key)
+            if _invalid([*findings, *block_findings]):
+                return
+        if keys[0].stage == "main":
+            self._main_runs += [summarize_run(run) for run in made]
+        self._journal.checkpoint()
+        self._progress = journal_progress(self._journal)
+        self._live.block_ended(self._view(None, None))
+
+    def _run(self, key: RunKey) -> CampaignRun | None:
+        """A run; None where it failed, and its block is to be made again."""
+        self._journal.begin(key, self._boot_id)
+
+        def phase(name: Phase) -> None:
+            if self._stop.requested and name in JUST_BEGUN:
+                raise _Dropped
+            if name in ("load", "settle", "verify"):
+                self._live.show(self._view(key, name))
+
+        try:
+            with self._stop.may_drop():
+                return self._measurer.run(key, phase)
+        except (_Dropped, KeyboardInterrupt):
+            self._stopped(key, f"{_run_text(key)} was dropped")
+        except VerificationError as error:
+            self._failed(key, "outputs", error, Finding(16, "invalidate", key.arm, str(error)))
+        except MismatchError as error:
+            if error.field != "accelerator clock":
+                self._failed(key, "identity", error, Finding(18, "abort", key.arm, str(error)))
+                self._abort(str(error))
+            self._failed(key, "clock", error, Finding(13, "invalidate", key.arm, str(error)))
+        except DeviceError as error:
+            self._failed(key, "device", error)
+        except RailError as error:
+            self._failed(key, "rails", error)
+        return None
+
+    def _failed(
+        self, key: RunKey, reason: str, error: Exception, finding: Finding | None = None
+    ) -> None:
+        findings = (finding,) if finding else ()
+        self._journal.invalidate(
+            key.cell, key.stage, key.block, key.attempt, findings, reason=reason
+        )
+        self._say(f"{_run_text(key)} failed and its block is made again: {error}")
+
+    def _stopped(self, key: RunKey, text: str) -> NoReturn:
+        """End where a person asked to; what is half made of a block does not count."""
+        begun = [
+            state
+            for state in self._journal.states()
+            if _same_block(state.key, key) and state.state in ("running", "done")
+        ]
+        if begun:
+            self._journal.invalidate(
+                key.cell, key.stage, key.block, key.attempt, (), reason="interrupted"
+            )
+            text += f"; {_block_text(key)} is made again when the campaign is resumed"
+        raise _Ended(Outcome("stopped", text))
+
+    # ---- what checks say
+
+    def _judge(self, findings: Sequence[Finding], key: RunKey | None = None) -> None:
+        """Tell what was found, and end where nothing that follows could be believed."""
+        place = f"{_run_text(key)}: " if key else ""
+        for finding in findings:
+            subject = f" {finding.subject}" if finding.subject else ""
+            text = f"{place}check {finding.check}{subject}: {finding.text}"
+            if finding.level == "abort":
+                self._abort(text)
+            if finding.level == "invalidate":
+                self._say(f"{text}; the block is made again")
+
+    def _abort(self, text: str) -> NoReturn:
+        raise _Ended(Outcome("aborted", f"aborted: {text}"))
+
+    def _end(self) -> None:
+        result = analyse_campaign(self._journal)
+        self._journal.store_result(result_json(result))
+        findings = check_campaign(result, self._journal.runs(), self._plan.limits)
+        self._journal.note_findings(findings)
+        for finding in findings:
+            subject = f" {finding.subject}" if finding.subject else ""
+            self._say(f"check {finding.check}{subject}: {finding.text}")
+
+    # ---- what is told
+
+    def _say(self, text: str) -> None:
+        self._journal.event(text)
+        self._live.say(text)
+
+    def _view(self, key: RunKey | None, phase: Phase | None) -> View:
+        seconds = None
+        if self._runs_made:
+            each_s = (time.monotonic() - self._began_s) / self._runs_made
+            seconds = each_s * self._progress.runs_left
+        return View(
+            self._plan.name,
+            self._emulated,
+            key,
+            phase,
+            self._progress,
+            self._rail_powers,
+            self._headline,
+            running_ratios(self._plan, self._cell_shown.index, self._main_runs, self._headline),
+            seconds,
+        )
+
+
+def _powers(run: CampaignRun) -> tuple[RailPower, ...]:
+    record, found = run.record, []
+    for name, rail in record.trace.rails.items():
+        try:
+            power = run_power(rail, record.before, record.used, record.after)
+        except RailError:  # too few samples, which check 3 tells
+            continue
+        found.append(RailPower(name, power.idle_w, power.run.mean_w))
+    return tuple(found)
+
+
+def _invalid(findings: Sequence[Finding]) -> bool:
+    return any(finding.level != "warn" for finding in findings)
+
+
+def _same_block(key: RunKey, other: RunKey) -> bool:
+    return (key.cell, key.stage, key.block, key.attempt) == (
+        other.cell,
+        other.stage,
+        other.block,
+        other.attempt,
+    )
+
+
+def _block_text(key: RunKey) -> str:
+    what = "A/A block" if key.stage == "aa" else "block"
+    return f"cell {key.cell} {what} {key.block + 1}"
+
+
+def _run_text(key: RunKey) -> str:
+    return f"{_block_text(key)} attempt {key.attempt + 1} run {key.position + 1} ({key.arm})"

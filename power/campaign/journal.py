@@ -4,143 +4,59 @@ A run is one transaction: after a crash, a power cut or a full disk it is there 
 Commits take milliseconds of processor and disk, so they are made between windows only: who calls
 `begin` and `finish` sees to that.
 
+States of a run: planned, running, then done or invalid with a reason. What is invalid stays.
+
 Source of the settings (WAL, synchronous FULL, BEGIN IMMEDIATE): SQLite, "Write-Ahead Logging" and
 "PRAGMA synchronous"; with NORMAL the last commits may be lost in a power cut.
 """
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bacmac.overlays.fairness import LedgerRow
+from bacmac.host.errors import JournalError, MismatchError
+from bacmac.host.files import FileLock
+from bacmac.power.campaign.blobs import sha256
+from bacmac.power.campaign.documents import from_document, to_document, to_text
+from bacmac.power.campaign.journal_file import (
+    connect,
+    hold,
+    new_file,
+    refuse_network,
+    sqlite_errors,
+    transaction,
+)
+from bacmac.power.campaign.journal_rows import (
+    BLOCK,
+    insert_event,
+    insert_findings,
+    invalidate_block,
+    plan_all,
+    plan_attempt,
+)
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.plan import CampaignPlan, Cell, Design, Pair, RunKey, Stage
-from bacmac.power.campaign.run import CampaignRun, Finding, State
+from bacmac.power.campaign.run import CampaignRun, Finding
+from bacmac.power.campaign.run_store import KEY, describe, read_run, write_run
+from bacmac.power.campaign.stored import (
+    Event,
+    RunState,
+    StoredArm,
+    StoredFinding,
+    StoredPlan,
+    stored_plan,
+    words_are_emulated,
+)
 
+__all__ = ["Event", "Journal", "RunState", "StoredArm", "StoredFinding", "StoredPlan"]
 
-@dataclass(frozen=True)
-class StoredArm:
-    """What an arm was, without its files.
-
-    Attributes:
-        name: in the plan.
-        overlay, overlay_sha256: what is loaded.
-        product, scheme, built_clock_hz, build_id, resources, resources_source: of its manifest.
-        marks: what is known against the overlay and was accepted.
-        model, model_path, model_sha256, model_bytes: the packed file.
-        weight_bits: bits of a weight code, largest over the layers.
-        sparsity: share of zero weights.
-        n_weights: weights that count.
-        macs: multiply-accumulates of one image.
-    """
-
-    name: str
-    overlay: str
-    overlay_sha256: str
-    product: str
-    scheme: str
-    built_clock_hz: float
-    build_id: int
-    resources: Mapping[str, float]
-    resources_source: str
-    marks: tuple[str, ...]
-    model: str
-    model_path: str
-    model_sha256: str
-    model_bytes: int
-    weight_bits: int
-    sparsity: float
-    n_weights: int
-    macs: int
-
-
-@dataclass(frozen=True)
-class StoredPlan:
-    """All of a plan that analysis, report and comparison need: no other file is read for them.
-
-    Attributes:
-        name, text, sha256, board, device, rails, rail_names, cells, pairs, design, limits,
-            accept_timing: as in `CampaignPlan`.
-        arms: of the plan, in its order.
-        ledgers: of each pair, in the order of `pairs`; `a` is the denominator's, `b` the
-            numerator's.
-        images_source, images_sha256, n_images: what every arm classifies.
-        made_with: versions of bacmac, Python, NumPy and SQLite, and the machine, at creation.
-        created_wall_ns: by the wall clock.
-    """
-
-    name: str
-    text: str
-    sha256: str
-    board: str
-    device: str
-    rails: str
-    rail_names: tuple[str, ...]
-    accept_timing: bool
-    arms: tuple[StoredArm, ...]
-    cells: tuple[Cell, ...]
-    pairs: tuple[Pair, ...]
-    ledgers: tuple[tuple[LedgerRow, ...], ...]
-    design: Design
-    limits: Limits
-    images_source: str
-    images_sha256: str
-    n_images: int
-    made_with: Mapping[str, str]
-    created_wall_ns: int
-
-
-@dataclass(frozen=True)
-class RunState:
-    """Where a run stands.
-
-    Attributes:
-        key: which.
-        state: planned, running, done or invalid.
-        reason: why it is invalid ("check 3", "crash", "interrupted", "block": another run of its
-            block, ...), else "".
-        boot_id: of the kernel under which it was begun, None before.
-        begun_wall_ns, ended_wall_ns: by the wall clock, None before.
-    """
-
-    key: RunKey
-    state: State
-    reason: str
-    boot_id: str | None
-    begun_wall_ns: int | None
-    ended_wall_ns: int | None
-
-
-@dataclass(frozen=True)
-class StoredFinding:
-    """A finding and what it speaks of.
-
-    Attributes:
-        finding: what a check said.
-        cell, stage, block, attempt: the block; all None for the whole campaign.
-        position: of the run in its block, None for the block as a whole.
-        arm: of that run, None likewise.
-    """
-
-    finding: Finding
-    cell: int | None = None
-    stage: Stage | None = None
-    block: int | None = None
-    attempt: int | None = None
-    position: int | None = None
-    arm: str | None = None
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened, in words."""
-
-    wall_ns: int
-    text: str
+_ORDER = "ORDER BY cell, stage, block, attempt, position"  # "aa" comes before "main"
 
 
 class Journal:
@@ -149,8 +65,13 @@ class Journal:
     Used by one thread. One process at a time may write; any number may read meanwhile.
     """
 
-    path: Path
-    plan: StoredPlan
+    def __init__(self, path: Path, db: sqlite3.Connection, lock: FileLock | None) -> None:
+        self.path, self._db, self._lock = path, db, lock
+        try:
+            self.plan = self._plan()
+        except BaseException:
+            db.close()
+            raise
 
     @classmethod
     def create(cls, path: str | Path, plan: CampaignPlan) -> Journal:
@@ -161,7 +82,21 @@ class Journal:
                 a network file system.
             OverlayError: an overlay carries a mark that was not accepted.
         """
-        raise NotImplementedError
+        target = Path(path)
+        stored = to_text(to_document(stored_plan(plan)))
+        refuse_network(target)
+        lock = hold(target)
+        try:
+            with new_file(target) as db:
+                db.execute(
+                    "INSERT INTO campaign (id, document, sha256) VALUES (1, ?, ?)",
+                    (stored, sha256(stored.encode())),
+                )
+                plan_all(db, plan)
+            return cls(target, connect(target, write=True), lock)
+        except BaseException:
+            lock.release()
+            raise
 
     @classmethod
     def open(cls, path: str | Path, *, write: bool = False) -> Journal:
@@ -171,11 +106,23 @@ class Journal:
             JournalError: it is no journal, damaged, or of a newer version.
             OutputError: for writing: held by another process, or not writable.
         """
-        raise NotImplementedError
+        target = Path(path)
+        if not write:
+            return cls(target, connect(target, write=False), None)
+        if target.is_file():
+            refuse_network(target)
+        lock = hold(target)
+        try:
+            return cls(target, connect(target, write=True), lock)
+        except BaseException:
+            lock.release()
+            raise
 
     def close(self) -> None:
         """Give file and lock back; may be called twice."""
-        raise NotImplementedError
+        self._db.close()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Journal:
         return self
@@ -228,7 +175,9 @@ class Journal:
     @property
     def emulated(self) -> bool:
         """Whether anything in it is emulated: by the plan's words or by any run."""
-        raise NotImplementedError
+        if words_are_emulated(self.plan.device, self.plan.rails):
+            return True
+        return bool(self._one("SELECT coalesce(max(emulated), 0) FROM run")[0])
 
     def check_plan(self, plan: CampaignPlan) -> None:
         """See that a plan is the one that this journal was made for.
@@ -236,24 +185,38 @@ class Journal:
         Raises:
             MismatchError: it is another.
         """
-        raise NotImplementedError
+        if plan.sha256 != self.plan.sha256:
+            raise MismatchError(
+                self.path,
+                "plan",
+                found=f"plan {self.plan.name!r}, sha256 {self.plan.sha256[:12]}",
+                expected=f"plan {plan.name!r}, sha256 {plan.sha256[:12]}",
+                hint="the plan, an overlay, a model or the images have changed since",
+            )
 
     # ---- what is owed
 
     def states(self) -> tuple[RunState, ...]:
         """Every run of every attempt, in the order of the campaign."""
-        raise NotImplementedError
+        rows = self._all(
+            f"SELECT {KEY}, state, reason, boot_id, begun_wall_ns, ended_wall_ns FROM run {_ORDER}"
+        )
+        return tuple(RunState(RunKey(*row[:6]), *row[6:]) for row in rows)
 
     def owed(self) -> tuple[RunKey, ...]:
         """Planned runs in the order in which they are to be made; () when all is done.
 
         Of a cell whose number of blocks is not fixed these are A/A and pilot.
         """
-        raise NotImplementedError
+        return tuple(
+            RunKey(*row)
+            for row in self._all(f"SELECT {KEY} FROM run WHERE state = 'planned' {_ORDER}")
+        )
 
     def main_blocks(self, cell: int) -> int | None:
         """Number of the cell's main blocks once it is fixed, else None."""
-        raise NotImplementedError
+        row = self._one("SELECT main_blocks FROM cell WHERE cell = ?", cell)
+        return None if row[0] is None else int(row[0])
 
     def fix_blocks(self, cell: int, n: int) -> None:
         """Second stage: the cell has n main blocks in all, from now on and for good.
@@ -264,18 +227,33 @@ class Journal:
             ValueError: fewer than the pilot's or more than the plan allows, or another number was
                 fixed before.
         """
-        raise NotImplementedError
+        fixed, design = self.main_blocks(cell), self.design
+        if fixed == n:
+            return
+        if fixed is not None:
+            raise ValueError(f"cell {cell} was fixed at {fixed} blocks, not {n}")
+        if not design.pilot_blocks <= n <= design.max_blocks:
+            raise ValueError(f"{n} blocks; {design.pilot_blocks} to {design.max_blocks} can be")
+        with transaction(self._db, self.path):
+            self._db.execute("UPDATE cell SET main_blocks = ? WHERE cell = ?", (n, cell))
+            for block in range(design.pilot_blocks, n):
+                plan_attempt(self._db, (cell, "main", block, 0))
 
     # ---- runs
 
     def begin(self, key: RunKey, boot_id: str | None) -> None:
-        """planned -> running.
+        """Planned -> running.
 
         Raises:
             ValueError: the run is not planned.
             OutputError: it cannot be written.
         """
-        raise NotImplementedError
+        with transaction(self._db, self.path):
+            run_id = self._run_id(key, "planned")
+            self._db.execute(
+                "UPDATE run SET state = 'running', boot_id = ?, begun_wall_ns = ? WHERE id = ?",
+                (boot_id, time.time_ns(), run_id),
+            )
 
     def finish(
         self,
@@ -283,7 +261,7 @@ class Journal:
         findings: Sequence[Finding] = (),
         block_findings: Sequence[Finding] = (),
     ) -> None:
-        """running -> done with all samples and findings; one transaction.
+        """Running -> done with all samples and findings; one transaction.
 
         A finding that invalidates makes every run of the block's attempt invalid, in the same
         transaction, and plans the next attempt in the same order: a crash cannot come between.
@@ -297,7 +275,15 @@ class Journal:
             ValueError: the run is not running.
             OutputError: the disk is full or fails: nothing was stored, the run is still running.
         """
-        raise NotImplementedError
+        key = run.key
+        block = (key.cell, key.stage, key.block, key.attempt)
+        with transaction(self._db, self.path):
+            run_id = self._run_id(key, "running")
+            write_run(self._db, run_id, run)
+            insert_findings(self._db, findings, (*block, key.position, key.arm))
+            insert_findings(self._db, block_findings, (*block, None, None))
+            if any(f.level == "invalidate" for f in (*findings, *block_findings)):
+                invalidate_block(self._db, block, "")
 
     def invalidate(
         self,
@@ -314,15 +300,22 @@ class Journal:
         Its data stay. Runs of it that were never begun are planned anew and leave no trace.
 
         Args:
-            cell, stage, block, attempt: which.
+            cell: of the block.
+            stage: of the block.
+            block: its number.
+            attempt: at it.
             findings: of the block as a whole.
             reason: where there is no finding, as "interrupted".
         """
-        raise NotImplementedError
+        attempt_at = (cell, stage, block, attempt)
+        with transaction(self._db, self.path):
+            insert_findings(self._db, findings, (*attempt_at, None, None))
+            invalidate_block(self._db, attempt_at, reason)
 
     def note_findings(self, findings: Sequence[Finding]) -> None:
         """Keep findings that speak of the whole campaign."""
-        raise NotImplementedError
+        with transaction(self._db, self.path):
+            insert_findings(self._db, findings, (None,) * 6)
 
     def note_crash(self, boot_id: str | None) -> tuple[RunKey, ...]:
         """On resume: what was running is invalid (crash), and what was half made is made again.
@@ -336,7 +329,28 @@ class Journal:
         Returns:
             the runs that became invalid, in order.
         """
-        raise NotImplementedError
+        broken = self._all(
+            "SELECT DISTINCT cell, stage, block, attempt FROM run AS a WHERE state = 'running'"
+            " OR (state = 'done' AND EXISTS (SELECT * FROM run AS b WHERE b.state = 'planned'"
+            " AND b.cell = a.cell AND b.stage = a.stage AND b.block = a.block"
+            " AND b.attempt = a.attempt)) ORDER BY cell, stage, block, attempt"
+        )
+        crashed: list[RunKey] = []
+        for block in broken:
+            with transaction(self._db, self.path):
+                rows = self._db.execute(
+                    f"SELECT {KEY}, state, boot_id FROM run WHERE {BLOCK} AND state <> 'planned'"
+                    " ORDER BY position",
+                    block,
+                ).fetchall()
+                for *key, state, boot in rows:
+                    crashed.append(RunKey(*key))
+                    if state == "running":
+                        when = "the same boot" if boot == boot_id else "another boot"
+                        words = f"{describe(crashed[-1])}: crashed; resumed in {when}"
+                        insert_event(self._db, words)
+                invalidate_block(self._db, block, "interrupted", running="crash")
+        return tuple(crashed)
 
     def runs(
         self, valid_only: bool = True, *, cell: int | None = None, stage: Stage | None = None
@@ -348,16 +362,32 @@ class Journal:
 
         Args:
             valid_only: those that are done; else invalid ones that have samples too.
-            cell, stage: only these.
+            cell: only of this one.
+            stage: only of this one.
 
         Raises:
             JournalError: what is stored is damaged.
         """
-        raise NotImplementedError
+        where, values = ["document IS NOT NULL"], []
+        if valid_only:
+            where.append("state = 'done'")
+        for name, value in (("cell", cell), ("stage", stage)):
+            if value is not None:
+                where.append(f"{name} = ?")
+                values.append(value)
+        ids = self._all(f"SELECT id FROM run WHERE {' AND '.join(where)} {_ORDER}", *values)
+        for (run_id,) in ids:
+            with sqlite_errors(self.path, writing=False):
+                run = read_run(self._db, run_id, self.path)
+            yield run
 
     def findings(self) -> tuple[StoredFinding, ...]:
         """Every finding, in the order in which it was stored."""
-        raise NotImplementedError
+        rows = self._all(
+            "SELECT check_number, level, subject, text, cell, stage, block, attempt, position, arm"
+            " FROM finding ORDER BY id"
+        )
+        return tuple(StoredFinding(Finding(*row[:4]), *row[4:]) for row in rows)
 
     # ---- beside the runs
 
@@ -366,27 +396,39 @@ class Journal:
 
         For accuracy and passes of each arm, the guard that was used, the sensor map, ...
         """
-        raise NotImplementedError
+        with transaction(self._db, self.path):
+            self._db.execute(
+                "INSERT OR REPLACE INTO fact (name, document) VALUES (?, ?)", (name, to_text(value))
+            )
 
     def facts(self) -> Mapping[str, Any]:
         """Every fact by name."""
-        raise NotImplementedError
+        rows = self._all("SELECT name, document FROM fact ORDER BY name")
+        return {name: self._parsed(name, text) for name, text in rows}
 
     def store_result(self, result: Mapping[str, Any]) -> None:
         """Keep the figures of an analysis, as JSON; earlier ones stay."""
-        raise NotImplementedError
+        with transaction(self._db, self.path):
+            self._db.execute(
+                "INSERT INTO result (wall_ns, document) VALUES (?, ?)",
+                (time.time_ns(), to_text(result)),
+            )
 
     def result(self) -> Mapping[str, Any] | None:
         """The figures stored last, None before the first."""
-        raise NotImplementedError
+        rows = self._all("SELECT document FROM result ORDER BY id DESC LIMIT 1")
+        return None if not rows else dict(self._parsed("result", rows[0][0]))
 
     def event(self, text: str) -> None:
         """Keep a sentence with the time."""
-        raise NotImplementedError
+        with transaction(self._db, self.path):
+            insert_event(self._db, text)
 
     def events(self) -> tuple[Event, ...]:
         """Every event, in order."""
-        raise NotImplementedError
+        return tuple(
+            Event(*row) for row in self._all("SELECT wall_ns, text FROM event ORDER BY id")
+        )
 
     def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the file; between blocks only.
@@ -394,16 +436,47 @@ class Journal:
         Raises:
             OutputError: the disk is full or fails; nothing is lost.
         """
-        raise NotImplementedError
+        with sqlite_errors(self.path, writing=True):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
+    def _plan(self) -> StoredPlan:
+        (text, digest) = self._one("SELECT document, sha256 FROM campaign")
+        if sha256(text.encode()) != digest:
+            raise JournalError(
+                self.path,
+                "plan",
+                found="a sha256 that is not that of what is stored",
+                expected="the plan as it was stored",
+                hint="the file is damaged",
+            )
+        try:
+            return from_document(StoredPlan, json.loads(text))
+        except ValueError as error:
+            raise JournalError(
+                self.path, "plan", found=str(error), expected="a plan of this release"
+            ) from error
 
-def verify_journal(path: str | Path) -> tuple[str, ...]:
-    """Every fault of a journal, in words; () when there is none.
+    def _parsed(self, what: str, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise JournalError(self.path, what, found=str(error), expected="JSON") from error
 
-    SQLite's integrity and foreign keys, the sha256 of every column, run and plan, columns of equal
-    length, states that fit what is stored.
+    def _run_id(self, key: RunKey, state: str) -> int:
+        row = self._db.execute(
+            f"SELECT id, state FROM run WHERE {BLOCK} AND position = ? AND arm = ?",
+            (key.cell, key.stage, key.block, key.attempt, key.position, key.arm),
+        ).fetchone()
+        if row is None or row[1] != state:
+            raise ValueError(f"{describe(key)} is {row[1] if row else 'not there'}, not {state}")
+        return int(row[0])
 
-    Raises:
-        JournalError: it cannot even be opened.
-    """
-    raise NotImplementedError
+    def _all(self, sql: str, *values: object) -> list[Any]:
+        with sqlite_errors(self.path, writing=False):
+            return self._db.execute(sql, values).fetchall()
+
+    def _one(self, sql: str, *values: object) -> Any:
+        rows = self._all(sql, *values)
+        if not rows:
+            raise JournalError(self.path, "file", found="no row", expected="a whole journal")
+        return rows[0]

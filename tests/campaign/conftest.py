@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,18 @@ SHORT_RUNS = Limits(
     min_run_s=1.0, min_fresh_values=5, max_edge_share=0.03, max_gap_share=0.2, min_dynamic_u=0.5
 )
 """Limits that runs of 1 s meet: what a window's length decides is wider."""
+
+
+def _load_beside(name: str) -> None:
+    """Make tests/NAME.py importable by its name: tests have no package of their own."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+    spec.loader.exec_module(sys.modules[name])
+
+
+_load_beside("made_runs")
 
 
 @dataclass(frozen=True)

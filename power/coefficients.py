@@ -23,6 +23,8 @@ NEEDED = (
     *("configuration_effect", "int_base_w", "rest_w", "regulator_efficiency", "fan_w"),
     *("warm_up_w", "warm_up_tau_s", "ambient_w", "ambient_period_s", "telemetry_tau_s"),
     *("noise_w", "noise_tau_s", "slow_noise_w", "slow_noise_tau_s"),
+    *("ambient_c", "warm_up_c", "die_c_per_w", "zcu102_vccint_w", "zcu102_vccbram_w"),
+    *("zcu102_vccaux_w", "zcu102_vccpsintfp_w", "zcu102_psddr_w", "zcu102_noise_share"),
 )
 
 

@@ -7,7 +7,8 @@ a reading depends on nothing later than itself. Seeded, so a campaign can be rep
 
 Sensor behaviour that is reproduced: INT through an IRPS5401 (low pass, current in steps of
 125 mA, power cut down to steps of 250 mW); 12V through an INA226 (the mean over one finished
-35.2 ms window, 1 mA, 1.25 mV and 25 mW steps, SBOS547B).
+35.2 ms window, 1 mA, 1.25 mV and 25 mW steps, SBOS547B). As a ZCU102 the same work is read on the
+rails of that board that feed the logic alone (`emulated_logic`).
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from bacmac.host.device.clock import Clock
 from bacmac.host.errors import RailError
 from bacmac.host.manifest.overlay import Manifest
 from bacmac.power.coefficients import Coefficients, load_coefficients
+from bacmac.power.emulated_logic import LogicSensors, OrnsteinUhlenbeck
 from bacmac.power.rails import INA226_GAIN_ERROR, INA226_OFFSET_A, RailInfo, RawSample
 
 STEP_NS = 8_800_000
 STEPS_PER_CONVERSION = 4
 _STEP_S = STEP_NS * 1e-9
 _CACHE_NS = 1_000_000_000
+
+CONVERSION_NS = STEP_NS * STEPS_PER_CONVERSION
+BOXCAR_TAU_S = CONVERSION_NS * 0.5e-9
+"""Mean delay of the mean over a conversion: what a filter's time constant is to a step."""
 
 _INT = RailInfo(
     "INT", 0.85, "emulated IRPS5401", STEP_NS, 0.125, 0.25, feeds="logic and processors"
@@ -36,12 +42,13 @@ _BOARD = RailInfo(
     "12V",
     12.0,
     "emulated INA226",
-    STEP_NS * STEPS_PER_CONVERSION,
+    CONVERSION_NS,
     0.001,
     0.025,
     INA226_GAIN_ERROR,
     INA226_OFFSET_A,
     "the whole board",
+    filter_tau_s=BOXCAR_TAU_S,
 )
 
 
@@ -52,12 +59,14 @@ class Personality:
     Attributes:
         int_cache_ns: PMBus readings are repeated for this long (Linux before 5.10), or 0.
         board_step_a: current step of the 12V sensor.
+        board: whose rails they are, "ZCU104" or "ZCU102".
     """
 
     name: str
     description: str
     int_cache_ns: int = 0
     board_step_a: float = 0.001
+    board: str = "ZCU104"
 
 
 PERSONALITIES = {
@@ -66,12 +75,13 @@ PERSONALITIES = {
         Personality("", "ZCU104, Linux 5.10 or later: readings on demand"),
         Personality("1s-cache", "ZCU104, Linux before 5.10: INT re-read once a second", _CACHE_NS),
         Personality("coarse", "a 12V sensor as coarse as INT's: 106 mW steps", 0, 0.106 / 12.0),
+        Personality("zcu102", "ZCU102: an INA226 on each rail, logic alone", board="ZCU102"),
     )
 }
 
 
 class EmulatedRails:
-    """INT and 12V of an emulated ZCU104.
+    """INT and 12V of an emulated ZCU104, or the logic's own rails of a ZCU102.
 
     Args:
         activity: what the emulated board did; work may be logged with an end still to come.
@@ -101,16 +111,33 @@ class EmulatedRails:
         self.coefficients = coefficients or load_coefficients()
         self._clock = clock
         cache_ns = self.personality.int_cache_ns
+        tau_s = self.coefficients["telemetry_tau_s"]
         self._infos = {
-            "INT": replace(_INT, update_period_ns=max(cache_ns, STEP_NS)),
+            "INT": replace(_INT, update_period_ns=max(cache_ns, STEP_NS), filter_tau_s=tau_s),
             "12V": replace(_BOARD, current_step_a=self.personality.board_step_a),
         }
-        self._power = _PowerModel(activity, clock.now_ns(), self.coefficients, seed)
+        self._logic: LogicSensors | None = None
+        if self.personality.board == "ZCU102":
+            self._logic = LogicSensors(self.coefficients, seed, _STEP_S, STEPS_PER_CONVERSION)
+            self._infos = {
+                info.name: replace(info, update_period_ns=CONVERSION_NS, filter_tau_s=BOXCAR_TAU_S)
+                for info in self._logic.infos
+            }
+        self._power = _PowerModel(activity, clock.now_ns(), self.coefficients, seed, self._logic)
         self._cached = RawSample(-cache_ns - 1, 0, 0, 0)
 
     def rails(self) -> tuple[RailInfo, ...]:
-        """INT and 12V."""
+        """INT and 12V, or those of the ZCU102."""
         return tuple(self._infos.values())
+
+    def die_c(self) -> dict[str, float]:
+        """Die temperatures in degrees Celsius: ambient and what the chip's power adds, modelled.
+
+        The processors' two sensors lie on the same die, a little warmer.
+        """
+        self._power.advance(self._clock.now_ns())
+        celsius = self._power.die_c
+        return {"PL": celsius, "FPD": celsius + 1.0, "LPD": celsius + 1.0}
 
     def read(self, rail: str) -> RawSample:
         """What the sensor's registers hold now.
@@ -120,10 +147,13 @@ class EmulatedRails:
         """
         now = self._clock.now_ns()
         self._power.advance(now)
+        if rail not in self._infos:
+            known = " and ".join(self._infos)
+            raise RailError(f"rail {rail!r} is not emulated; there are {known}")
+        if self._logic is not None:
+            return self._logic.read(rail, now)
         if rail == "12V":
             return self._read_board(now)
-        if rail != "INT":
-            raise RailError(f"rail {rail!r} is not emulated; there are INT and 12V")
         age_ns = now - self._cached.time_ns
         if self.personality.int_cache_ns and age_ns < self.personality.int_cache_ns:
             return self._cached._replace(time_ns=now)
@@ -149,16 +179,23 @@ class EmulatedRails:
 class _PowerModel:
     """True power of the two rails, advanced step by step."""
 
-    def __init__(self, log: ActivityLog, start_ns: int, numbers: Coefficients, seed: int) -> None:
+    def __init__(
+        self,
+        log: ActivityLog,
+        start_ns: int,
+        numbers: Coefficients,
+        seed: int,
+        logic: LogicSensors | None = None,
+    ) -> None:
         c = numbers
-        self._numbers, self._log = numbers, log
+        self._numbers, self._log, self._logic = numbers, log, logic
         self._start_ns, self._step = start_ns, 0
         self._rng = np.random.default_rng([seed, 0x6D57])
         self._normals: list[float] = []
         self._phase = float(self._rng.uniform(0, 2 * math.pi))
-        self._noise = _OrnsteinUhlenbeck(c["noise_w"], c["noise_tau_s"])
-        self._board_noise = _OrnsteinUhlenbeck(c["noise_w"], c["noise_tau_s"])
-        self._slow_noise = _OrnsteinUhlenbeck(c["slow_noise_w"], c["slow_noise_tau_s"])
+        self._noise = OrnsteinUhlenbeck(c["noise_w"], c["noise_tau_s"], _STEP_S)
+        self._board_noise = OrnsteinUhlenbeck(c["noise_w"], c["noise_tau_s"], _STEP_S)
+        self._slow_noise = OrnsteinUhlenbeck(c["slow_noise_w"], c["slow_noise_tau_s"], _STEP_S)
         self._heat_share = -math.expm1(-_STEP_S / c["self_heating_tau_s"])
         self._telemetry_share = -math.expm1(-_STEP_S / c["telemetry_tau_s"])
         self._heating, self._warm_up_w, self._warm_up_tau_s = (
@@ -177,10 +214,18 @@ class _PowerModel:
         self._n_overlays = self._next_work = 0
         self._factor, self._overlay_w = 1.0, 0.0
         self._current: Activity | None = None
-        self._current_w = (0.0, 0.0)
-        self._base_w = self.int_telemetry_w = c["int_base_w"]
+        self._current_w = (0.0, 0.0, 0.0)
+        self._base_w = self.int_telemetry_w = self._warm_w = c["int_base_w"]
+        self._ambient_c, self._warm_up_c = c["ambient_c"], c["warm_up_c"]
+        self._c_per_w, self._drift_w = c["die_c_per_w"], 0.0
         self.board_conversion_w = (self.int_telemetry_w + self._rest_w) / self._efficiency
         self.board_conversion_w += self._fan_w
+
+    @property
+    def die_c(self) -> float:
+        """Temperature of the die: air, a board that warms up, and the chip's own power."""
+        warm_up_c = self._warm_up_c * -math.expm1(-self._step * _STEP_S / self._warm_up_tau_s)
+        return self._ambient_c + warm_up_c + self._c_per_w * self._warm_w
 
     def advance(self, now_ns: int) -> None:
         """Take every step that has ended by now."""
@@ -194,7 +239,7 @@ class _PowerModel:
         begin = self._start_ns + self._step * STEP_NS
         self._step += 1
         self._configure(begin + STEP_NS)
-        dynamic_w, dram_w = self._mean_work(begin, begin + STEP_NS)
+        dynamic_w, dram_w, memory_w = self._mean_work(begin, begin + STEP_NS)
         dynamic_w *= self._factor
         self._heat_w += (dynamic_w - self._heat_w) * self._heat_share
         time_s, draw = self._step * _STEP_S, self._normals.pop
@@ -203,12 +248,17 @@ class _PowerModel:
         int_w = self._base_w + self._overlay_w + drift_w
         int_w += dynamic_w + self._heating * self._heat_w
         int_w += self._noise.next(draw()) + self._slow_noise.next(draw())
+        self._warm_w += (int_w - self._warm_w) * self._heat_share
         self.int_telemetry_w += (int_w - self.int_telemetry_w) * self._telemetry_share
         board_w = (int_w + self._rest_w + dram_w) / self._efficiency + self._fan_w
         self._window_sum_w += board_w + self._board_noise.next(draw())
         if self._step % STEPS_PER_CONVERSION == 0:
             self.board_conversion_w = self._window_sum_w / STEPS_PER_CONVERSION
             self._window_sum_w = 0.0
+        if self._logic is not None:
+            memory_w *= self._factor
+            logic_w = self._overlay_w + dynamic_w - memory_w + self._heating * self._heat_w
+            self._logic.take(logic_w, memory_w, dram_w, drift_w)
 
     def _configure(self, until_ns: int) -> None:
         overlays = self._log.overlays
@@ -220,44 +270,34 @@ class _PowerModel:
             effect = self._numbers["configuration_effect"]
             self._factor = math.exp(effect * float(self._rng.standard_normal()))
 
-    def _mean_work(self, begin: int, end: int) -> tuple[float, float]:
-        """Mean dynamic power on INT and in the DRAM over [begin, end)."""
+    def _mean_work(self, begin: int, end: int) -> tuple[float, float, float]:
+        """Mean power on INT, in the DRAM, and of INT's in block RAM, over [begin, end)."""
         work, index = self._log.work, self._next_work
         while index < len(work) and work[index].end_ns <= begin:
             index += 1
         self._next_work = index
-        int_j = dram_j = 0.0
+        int_j = dram_j = memory_j = 0.0
         while index < len(work) and work[index].start_ns < end:
             activity = work[index]
             overlap = min(activity.end_ns, end) - max(activity.start_ns, begin)
-            int_w, dram_w = self._activity_w(activity)
+            int_w, dram_w, memory_w = self._activity_w(activity)
             int_j += int_w * overlap
             dram_j += dram_w * overlap
+            memory_j += memory_w * overlap
             index += 1
-        return int_j / STEP_NS, dram_j / STEP_NS
+        return int_j / STEP_NS, dram_j / STEP_NS, memory_j / STEP_NS
 
-    def _activity_w(self, activity: Activity) -> tuple[float, float]:
+    def _activity_w(self, activity: Activity) -> tuple[float, float, float]:
         if activity is self._current:
             return self._current_w
         if self._manifest is None:
             raise RuntimeError("the emulated board worked before an overlay was loaded")
         int_j, dram_j = activity_j(activity, self._manifest, self._numbers)
+        memory_j = memory_bytes_j(activity, self._numbers)
         duration_s = max(activity.end_ns - activity.start_ns, 1) * 1e-9
-        self._current, self._current_w = activity, (int_j / duration_s, dram_j / duration_s)
+        self._current = activity
+        self._current_w = (int_j / duration_s, dram_j / duration_s, memory_j / duration_s)
         return self._current_w
-
-
-class _OrnsteinUhlenbeck:
-    """Exact discretisation of an Ornstein-Uhlenbeck process at STEP_NS."""
-
-    def __init__(self, sigma_w: float, tau_s: float) -> None:
-        self._decay = math.exp(-_STEP_S / tau_s)
-        self._kick = sigma_w * math.sqrt(1 - self._decay**2)
-        self._value = 0.0
-
-    def next(self, normal: float) -> float:
-        self._value = self._value * self._decay + self._kick * normal
-        return self._value
 
 
 def overlay_w(manifest: Manifest, numbers: Coefficients) -> float:
@@ -288,10 +328,13 @@ def activity_j(
     A group that is skipped takes no cycle, and so nothing of it is paid for.
     """
     done_j, isolated_j = numbers.product_j(manifest.scheme)
-    picojoules = (
-        activity.weight_bytes * numbers["weight_byte_pj"]
-        + activity.activation_bytes * numbers["activation_byte_pj"]
-        + activity.dma_bytes * numbers["dma_byte_pj"]
-    )
     int_j = activity.products_done * done_j + activity.products_isolated * isolated_j
-    return int_j + picojoules * 1e-12, activity.dma_bytes * numbers["dram_byte_pj"] * 1e-12
+    int_j += memory_bytes_j(activity, numbers) + activity.dma_bytes * numbers["dma_byte_pj"] * 1e-12
+    return int_j, activity.dma_bytes * numbers["dram_byte_pj"] * 1e-12
+
+
+def memory_bytes_j(activity: Activity, numbers: Coefficients) -> float:
+    """Energy of an activity's reads and writes of on-chip memory, in J: part of that on INT."""
+    picojoules = activity.weight_bytes * numbers["weight_byte_pj"]
+    picojoules += activity.activation_bytes * numbers["activation_byte_pj"]
+    return picojoules * 1e-12

@@ -93,11 +93,12 @@ class HwmonRails:
         try:
             files = chip.files(place)
             gain_error, offset_a = _type_b(place)
+            period_ns = chip.update_period_ns(place, kernel)
             info = RailInfo(
                 name,
                 place.nominal_v,
                 chip.instrument(place),
-                chip.update_period_ns(place, kernel),
+                period_ns,
                 place.current_step_a,
                 place.power_step_w,
                 gain_error,
@@ -106,6 +107,8 @@ class HwmonRails:
                 place.max_current_a,
                 place.logic != "none",
                 0.0 if place.chip == "ina260" else None,  # its shunt is inside, in its gain error
+                # a current sensor gives the mean over what it is renewed in
+                period_ns * 0.5e-9 if place.is_sensor and period_ns is not None else None,
             )
             self._files[name] = files
             reason = implausible(info, self.read(name))

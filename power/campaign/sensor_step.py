@@ -143,7 +143,7 @@ def step_responses(
 
 
 def _response(rail: RailTrace, pulses: Sequence[Window], limits: Limits) -> StepResponse:
-    seconds = (rail.times_ns - pulses[0].start_ns) * 1e-9
+    seconds = np.asarray((rail.times_ns - pulses[0].start_ns) * 1e-9, np.float64)
     watts = rail.power_w
     rises, areas, spreads, correlations = [], [], [], []
     for pulse in pulses:

@@ -18,7 +18,7 @@ from bacmac.power.emulated import EmulatedRails, activity_j, overlay_w
 from bacmac.power.sources import open_rails, rail_words
 
 SECOND = 1_000_000_000
-QUIET = ("noise_w", "slow_noise_w", "warm_up_w", "ambient_w", "configuration_effect")
+QUIET = ("noise_w", "slow_noise_w", "warm_up_w", "warm_up_c", "ambient_w", "configuration_effect")
 
 
 def quiet() -> Coefficients:
@@ -247,7 +247,10 @@ def test_an_overlay_without_luts_or_without_a_cost_is_refused() -> None:
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("emulated", "there are emulated:, emulated:1s-cache, emulated:coarse, hwmon:"),
+        (
+            "emulated",
+            "there are emulated:, emulated:1s-cache, emulated:coarse, emulated:zcu102, hwmon:",
+        ),
         ("ina226:", "no rails 'ina226:'"),
         ("emulated:fast", "no emulated board 'fast'"),
         ("hwmon:/nowhere", "/nowhere: no such folder"),
@@ -275,3 +278,71 @@ def test_every_word_that_is_offered_for_emulation_opens() -> None:
 def test_reading_an_unknown_rail_names_the_two() -> None:
     with pytest.raises(RailError, match="there are INT and 12V"):
         EmulatedRails(loaded(), VirtualClock()).read("3V3")
+
+
+def test_a_zcu102_shows_products_memory_and_dram_on_rails_of_their_own() -> None:
+    numbers = quiet_logic()
+    clock, log = VirtualClock(), loaded()
+    source = EmulatedRails(log, clock, "zcu102", coefficients=numbers)
+    clock.sleep_ns(SECOND)
+    names = [info.name for info in source.rails()]
+    before = {name: watts(source, name) for name in names}
+    log.work.append(replace(work(1, 2, products=10**11), weight_bytes=10**10, dma_bytes=10**9))
+
+    clock.sleep_ns(SECOND // 2)
+
+    rises = {name: watts(source, name) - before[name] for name in names}
+    done_j = numbers.product_j("pot-4")[0] * 10**11 + numbers["dma_byte_pj"] * 1e-3
+    assert rises["VCCINT"] == pytest.approx(done_j, rel=0.03)
+    assert rises["VCCBRAM"] == pytest.approx(numbers["weight_byte_pj"] * 1e-2, abs=0.001)
+    assert rises["VCCO_PSDDR_504"] == pytest.approx(numbers["dram_byte_pj"] * 1e-3, abs=0.002)
+    assert rises["VCCAUX"] == rises["VCCPSINTFP"] == 0
+
+
+def quiet_logic() -> Coefficients:
+    numbers = quiet()
+    share = replace(numbers.values["zcu102_noise_share"], value=0.0)
+    return replace(numbers, values={**numbers.values, "zcu102_noise_share": share})
+
+
+def test_a_zcu102_says_which_rails_see_the_logic_and_its_own_steps() -> None:
+    source = EmulatedRails(loaded(), VirtualClock(), "zcu102")
+    infos = {info.name: info for info in source.rails()}
+
+    assert [name for name, info in infos.items() if info.sees_logic] == [
+        "VCCINT",
+        "VCCBRAM",
+        "VCCAUX",
+    ]
+    assert infos["VCCINT"].current_step_a == pytest.approx(0.00125)  # 2.5 uV over 2 mOhm
+    assert infos["VCCINT"].quantum_w < 0.0011
+
+
+def test_the_die_warms_up_with_the_work_and_cools_after_it() -> None:
+    clock, log, numbers = VirtualClock(), loaded(), quiet()
+    source = EmulatedRails(log, clock, coefficients=numbers)
+    clock.sleep_ns(300 * SECOND)
+    idle_c = source.die_c()["PL"]
+    log.work.append(work(300, 500, products=10**14))
+
+    clock.sleep_ns(200 * SECOND)
+    busy_c = source.die_c()["PL"]
+    clock.sleep_ns(200 * SECOND)
+
+    expected_w = activity_j(log.work[0], log.overlays[0][1], numbers)[0] / 200
+    assert 30 < idle_c < 45
+    assert busy_c - idle_c == pytest.approx(numbers["die_c_per_w"] * expected_w, rel=0.1)
+    assert source.die_c()["PL"] == pytest.approx(idle_c, abs=0.7)
+
+
+def test_reading_the_temperature_changes_no_reading() -> None:
+    def last(ask: bool) -> tuple[int, ...]:
+        clock = VirtualClock()
+        source = EmulatedRails(loaded(), clock, seed=5)
+        for _ in range(50):
+            clock.sleep_ns(SECOND // 10)
+            if ask:
+                source.die_c()
+        return source.read("12V")
+
+    assert last(True) == last(False)

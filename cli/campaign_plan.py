@@ -212,7 +212,7 @@ def _print_widths(plan: CampaignPlan, widths: Sequence[ExpectedWidth], basis: st
                 f"{e.block_sd:.1%}",
                 f"{e.pilot:.2%}",
                 f"{e.most:.2%}",
-                f"{e.blocks}{' (step)' if e.step_limited else ''}",
+                "step" if e.step_limited else e.blocks,
             )
             for e in widths
         ],
@@ -222,8 +222,8 @@ def _print_widths(plan: CampaignPlan, widths: Sequence[ExpectedWidth], basis: st
     say(
         f"W: dynamic power, {basis}. s: spread of a block's log ratio. At {d.pilot_blocks}, at "
         f"{d.max_blocks}: half-widths after the pilot and after max_blocks. Blocks: what the pilot "
-        f"is expected to ask for, target {d.target_half_width:.2%}; (step): the sensor's step "
-        "limits it, whatever the number. Estimates, by Stein's interval t s / sqrt(K) with the "
+        f"is expected to ask for, target {d.target_half_width:.2%}; where the sensor's step limits "
+        "the interval no number helps. Estimates, by Stein's interval t s / sqrt(K) with the "
         "step in quadrature; noise and spread of runs as the emulated board's coefficients assume "
         "them. At 0.5 W and 0.7 W this is the rule 3 % / sqrt(K) of simulated campaigns. Drift, "
         "repeated blocks and a board's own noise come on top."

@@ -90,10 +90,9 @@ def _work_w(
         board.close()
     work = [a for a in board.activity.work if a.end_ns > window.start_ns]
     energies = [activity_j(a, overlay.manifest, numbers) for a in work]
-    # heat of the work raises the logic's leakage: as much of it as settles within the run
-    heated = 1 + numbers["self_heating"]
+    # self-heating is left out: slower than a run, it is in the idle windows almost alike
     int_j, dram_j = (sum(parts) for parts in zip(*energies, strict=True))
-    return int_j * heated / window.duration_s, dram_j / window.duration_s
+    return int_j / window.duration_s, dram_j / window.duration_s
 
 
 def _of_table(plan: CampaignPlan, error: RailError) -> tuple[RailInfo, ...]:

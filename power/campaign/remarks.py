@@ -81,6 +81,6 @@ def _of_widths(plan: CampaignPlan, expected: Sequence[ExpectedWidth]) -> Iterato
         elif worst.wanted > d.target_half_width:
             yield (
                 f"{rail} is not expected to reach {d.target_half_width:.2%}: {pair} to "
-                f"{worst.most:.2%} in max_blocks, {d.max_blocks}. Longer runs, a larger batch or "
-                "more blocks narrow it."
+                f"{worst.most:.2%} in max_blocks, {d.max_blocks}. Longer runs and more "
+                "blocks narrow it."
             )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -65,6 +66,7 @@ def student_cdf(t: float, dof: float) -> float:
     return 1.0 - tail if t > 0 else tail
 
 
+@lru_cache(maxsize=4096)  # a campaign asks for the same few thousands of times
 def student_quantile(probability: float, dof: float) -> float:
     """The t below which Student's distribution has this probability, 0 < probability < 1."""
     if probability < 0.5:

@@ -126,7 +126,7 @@ def pair_ratio(
         info = sides[0][0].infos[rail]
         u_step = math.hypot(*(u_w / watts for watts in powers))
         u_offset = 0.0 if quantity == "dynamic" else _u_offset(info, *powers)
-        estimate = _estimate(logs, places, pilot, u_step, u_offset, n_joint)
+        estimate = ratio_estimate(logs, places, pilot, u_step, u_offset, n_joint)
         smallest: float | None = math.expm1(estimate.half_width)
     else:
         count = sum(not_positive(run.rails[rail], quantity) for side in sides for run in side)
@@ -147,14 +147,24 @@ def pair_ratio(
     )
 
 
-def _estimate(
+def ratio_estimate(
     logs: Sequence[float],
     places: tuple[Sequence[int], Sequence[int]],
     pilot: int,
-    u_step: float,
-    u_offset: float | None,
-    n_joint: int,
+    u_step: float = 0.0,
+    u_offset: float | None = 0.0,
+    n_joint: int = 1,
 ) -> RatioEstimate:
+    """Estimate from the log ratios of two blocks or more.
+
+    Args:
+        logs: finite, in order of blocks.
+        places: the numerator's and the denominator's in each block.
+        pilot: number of first blocks that give the spread.
+        u_step: standard uncertainty of every log ratio by the sensor's step.
+        u_offset: by its offset, None where it is not known.
+        n_joint: ratios whose joint intervals shall hold together.
+    """
     mean = two_stage_mean(logs, pilot)
     joint = two_stage_mean(logs, pilot, 1 - (1 - LEVEL) / n_joint)
     type_b = COVERAGE_FACTOR * math.hypot(u_step, u_offset or 0.0)

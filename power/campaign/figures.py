@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -38,6 +39,7 @@ MARKERS = ("o", "s", "D", "^", "v", "P")
 """Colour is never alone: each arm, and each order, has a shape too."""
 
 Draw = Callable[[Figure, Theme], None]
+Written = TypeVar("Written", str, bytes)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Drawing:
             )
         return figure
 
-    def render(self, theme: Theme, write: Callable[[Figure], str | bytes]) -> str | bytes:
+    def render(self, theme: Theme, write: Callable[[Figure], Written]) -> Written:
         """Draw it and write it with `write`."""
         with mpl.rc_context(theme.style):
             return write(self.figure(theme))

@@ -13,6 +13,7 @@ from bacmac.power.ams import Ams, find_ams
 from bacmac.power.boards import BOARDS
 from bacmac.power.emulated import PERSONALITIES, EmulatedRails
 from bacmac.power.hwmon import DEFAULT_ROOT, HwmonRails
+from bacmac.power.rail_faults import FaultyRails, parse_rails_word
 from bacmac.power.rails import RailSource
 
 
@@ -29,7 +30,8 @@ def open_rails(word: str, board: Board, *, seed: int = 0) -> RailSource:
     """Open the rails of a board.
 
     Args:
-        word: `emulated:`, `emulated:<personality>`, `hwmon:`, `hwmon:/path`, `hwmon:board=NAME`
+        word: `emulated:`, `emulated:<personality>` (faults may follow, see
+            `bacmac.power.rail_faults`), `hwmon:`, `hwmon:/path`, `hwmon:board=NAME`
             or `hwmon:board=NAME:/path`.
         board: gives the clock, and to emulated rails what it did.
         seed: of an emulated board's noise.
@@ -45,7 +47,10 @@ def open_rails(word: str, board: Board, *, seed: int = 0) -> RailSource:
                 f"rails {word!r} emulate what an emulated board does; "
                 f"{board.word!r} is none: use hwmon:"
             )
-        return EmulatedRails(activity, board.clock, rest, seed)
+        personality, faults = parse_rails_word(rest)
+        if not faults:
+            return EmulatedRails(activity, board.clock, personality, seed)
+        return FaultyRails(activity, board.clock, personality, seed, faults=faults, word=word)
     return open_hwmon(word, board.clock)
 
 

@@ -23,6 +23,8 @@ from bacmac.host.errors import RailError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.power.ams import Ams
 from bacmac.power.campaign.run import Surroundings
+from bacmac.power.campaign.state_faults import spoil_state
+from bacmac.power.emulated import EmulatedRails
 from bacmac.power.rails import RailSource
 from bacmac.power.sources import ams_of
 
@@ -146,10 +148,10 @@ EMULATED_EPOCH_NS = 1_767_225_600_000_000_000  # 2026-01-01, so that wall times 
 
 @dataclass(frozen=True)
 class EmulatedSurroundings:
-    """A quiet machine at rest, on the emulated board's clock: constants, none of them measured.
+    """A quiet machine at rest on the emulated board's clock: a model, nothing of it measured.
 
     Attributes:
-        rails: emulated; where they know a die temperature it is theirs.
+        rails: emulated; the die temperature and every fault are theirs.
     """
 
     rails: RailSource
@@ -166,14 +168,15 @@ class EmulatedSurroundings:
         """
         now_ns = board.clock.now_ns()
         overlay_id, build_id = read_identity(board, overlay)
-        return Surroundings(
+        rails = self.rails
+        state = Surroundings(
             monotonic_ns=now_ns,
             wall_ns=EMULATED_EPOCH_NS + now_ns,
             boot_id=self.boot_id(),
             clock_hz=board.clock_hz(),
             overlay_id=overlay_id,
             build_id=build_id,
-            die_c={"PL": 38.0, "FPD": 39.0, "LPD": 39.0},
+            die_c=rails.die_c() if isinstance(rails, EmulatedRails) else {},
             supply_v={"VCCINT": 0.85, "VCCBRAM": 0.85, "VCCAUX": 1.8},
             governor="userspace",
             cpu_hz=1.2e9,
@@ -182,6 +185,7 @@ class EmulatedSurroundings:
             cpu_sampler_s=None,
             disk_written_bytes=0,
         )
+        return spoil_state(state, rails)
 
 
 def read_identity(board: Board, overlay: Overlay) -> tuple[int, int]:

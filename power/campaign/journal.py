@@ -24,6 +24,7 @@ from bacmac.host.errors import JournalError, MismatchError
 from bacmac.host.files import FileLock
 from bacmac.power.campaign.blobs import sha256
 from bacmac.power.campaign.documents import from_document, to_document, to_text
+from bacmac.power.campaign.integrity import faults
 from bacmac.power.campaign.journal_file import (
     connect,
     hold,
@@ -54,7 +55,15 @@ from bacmac.power.campaign.stored import (
     words_are_emulated,
 )
 
-__all__ = ["Event", "Journal", "RunState", "StoredArm", "StoredFinding", "StoredPlan"]
+__all__ = [
+    "Event",
+    "Journal",
+    "RunState",
+    "StoredArm",
+    "StoredFinding",
+    "StoredPlan",
+    "verify_journal",
+]
 
 _ORDER = "ORDER BY cell, stage, block, attempt, position"  # "aa" comes before "main"
 
@@ -430,6 +439,17 @@ class Journal:
             Event(*row) for row in self._all("SELECT wall_ns, text FROM event ORDER BY id")
         )
 
+    def faults(self) -> tuple[str, ...]:
+        """Every fault of the file, in words; () when there is none.
+
+        SQLite's integrity and foreign keys, the sha256 of every column and run, and states that
+        fit what is stored. Reads all of it: on resume and in reports, not between runs.
+
+        Raises:
+            JournalError: it is too damaged to be looked through.
+        """
+        return faults(self._db, self.path)
+
     def checkpoint(self) -> None:
         """Move what the write-ahead log holds into the file; between blocks only.
 
@@ -480,3 +500,13 @@ class Journal:
         if not rows:
             raise JournalError(self.path, "file", found="no row", expected="a whole journal")
         return rows[0]
+
+
+def verify_journal(path: str | Path) -> tuple[str, ...]:
+    """Every fault of a journal, in words; () when there is none. See `Journal.faults`.
+
+    Raises:
+        JournalError: it cannot be opened, or is too damaged to be looked through.
+    """
+    with Journal.open(path) as journal:
+        return journal.faults()

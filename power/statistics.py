@@ -30,6 +30,8 @@ COVERAGE_FACTOR = 1.959963984540054
 """Normal quantile of a two-sided 95 % interval, for Type B terms."""
 MIN_CORRELATED = 6
 """Fewer blocks say nothing of their correlation."""
+ALIKE = 1.5
+"""Correlation of neighbouring blocks, in standard errors 1 / sqrt(K), above which it widens."""
 MAX_LAG1 = 0.9
 
 
@@ -288,7 +290,7 @@ def two_stage_mean(values: Sequence[float], pilot_blocks: int, level: float = LE
     beyond the pilot it is the plain t interval.
 
     Neighbouring blocks that are alike make every such interval too narrow. Where their
-    correlation r is above 1 / sqrt(K) the standard error is widened by sqrt((1 + r) / (1 - r)),
+    correlation r is above 1.5 / sqrt(K) the standard error is widened by sqrt((1 + r) / (1 - r)),
     that of a mean of first-order autoregressive values (Zieba and Ramza, Metrology and
     Measurement Systems 18, 2011), with r freed of its bias of -(1 + 4 r) / K (Marriott and Pope,
     Biometrika 41, 1954) and the larger of pilot's and all blocks' spread; it never narrows.
@@ -305,7 +307,7 @@ def two_stage_mean(values: Sequence[float], pilot_blocks: int, level: float = LE
     stein = student_quantile((1 + level) / 2, first - 1) * sd / math.sqrt(n)
     lag1 = lag1_autocorrelation(values)
     factor, half_width = 1.0, stein
-    if lag1 is not None and n >= MIN_CORRELATED and lag1 > 1 / math.sqrt(n):
+    if lag1 is not None and n >= MIN_CORRELATED and lag1 > ALIKE / math.sqrt(n):
         r = min((n * lag1 + 1) / (n - 4), MAX_LAG1)
         factor = math.sqrt((1 + r) / (1 - r))
         all_blocks = student_quantile((1 + level) / 2, n - 1) * float(np.std(values, ddof=1))

@@ -23,7 +23,7 @@ from bacmac.power.campaign.live import duration_text
 from bacmac.power.campaign.pairs import pair_ledger
 from bacmac.power.campaign.plan import CampaignPlan, Cell
 from bacmac.power.campaign.plan_file import load_plan
-from bacmac.power.campaign.planned_power import assumed_watts, emulated_watts, planned_rails
+from bacmac.power.campaign.planned_power import assumed_powers, emulated_powers, planned_rails
 from bacmac.power.campaign.remarks import plan_remarks
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.rails import RailInfo
@@ -78,9 +78,9 @@ def _widths(
     emulated = watts is None and plan.rails.startswith("emulated:")
     for cell in plan.cells:
         powers = (
-            emulated_watts(plan, cell, rails, numbers)
+            emulated_powers(plan, cell, rails, numbers)
             if emulated
-            else assumed_watts(plan, rails, ASSUMED_WATTS if watts is None else watts)
+            else assumed_powers(plan, rails, watts or ASSUMED_WATTS, numbers)
         )
         found += expected_widths(plan, cell, rails, powers, numbers)
     if emulated:
@@ -186,7 +186,7 @@ def _print_rails(rails: Sequence[RailInfo], source: str) -> None:
                 f"{info.quantum_w * 1e3:.3g} mW",
                 "not known"
                 if info.update_period_ns is None
-                else f"{info.update_period_ns * 1e-6:.3g} ms",
+                else f"{info.update_period_ns * 1e-6:.4g} ms",
                 info.instrument,
                 info.feeds,
             )
@@ -275,6 +275,6 @@ def _payload(
         "rails_source": source,
         "amounts": {key: asdict(value) for key, value in amounts.items()},
         "dynamic_power_basis": basis,
-        "expected": [{**asdict(e), "step_limited": e.step_limited} for e in widths],
+        "expected": [asdict(e) for e in widths],
         "remarks": list(remarks),
     }

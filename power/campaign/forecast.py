@@ -31,8 +31,6 @@ READING_BYTES = 43e3 / 36e3
 """Of one reading (time, V, I, P), compressed: 60 s of 12 rails at 50 Hz take 43 kB."""
 RUN_BYTES = 8e3
 """Of all else that is kept of a run: windows, counters, hashes, surroundings, index pages."""
-WHOLE_BOARD_V = 5.0
-"""A rail of this voltage or more feeds the others through their regulators."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,22 @@ class Amount:
 
 
 @dataclass(frozen=True)
+class ExpectedPower:
+    """What is expected of a rail before anything is measured.
+
+    Attributes:
+        info: the rail.
+        watts: dynamic power by arm, each above 0.
+        noise_w, slow_noise_w: standard deviations, of the coefficients' two time constants.
+    """
+
+    info: RailInfo
+    watts: Mapping[str, float]
+    noise_w: float
+    slow_noise_w: float
+
+
+@dataclass(frozen=True)
 class ExpectedWidth:
     """How narrow the interval of a pair's dynamic ratio can be expected to be on a rail.
 
@@ -64,6 +78,7 @@ class ExpectedWidth:
         pilot, most: half-widths, as a share, after the pilot and after the largest number.
         blocks: that the second stage is expected to ask for, within the plan's bounds.
         wanted: half-width after so many.
+        step_limited: whether the step, not the spread of blocks, will set the interval then.
     """
 
     cell: int
@@ -76,11 +91,7 @@ class ExpectedWidth:
     most: float
     blocks: int
     wanted: float
-
-    @property
-    def step_limited(self) -> bool:
-        """Whether the step is over half of the pilot's interval (as a report would say)."""
-        return self.step_share > 0.5 * math.log1p(self.pilot)
+    step_limited: bool
 
 
 def guard_s(plan: CampaignPlan, rails: Sequence[RailInfo]) -> float:
@@ -113,32 +124,23 @@ def expected_widths(
     plan: CampaignPlan,
     cell: Cell,
     rails: Sequence[RailInfo],
-    watts: Mapping[str, Mapping[str, float]],
+    powers: Sequence[ExpectedPower],
     numbers: Coefficients,
 ) -> tuple[ExpectedWidth, ...]:
-    """Expectation for every pair on every rail that can see the logic's work.
+    """Expectation for every pair on every rail of which power is expected.
 
     Args:
         plan: the campaign.
         cell: of it.
-        rails: that will be sampled.
-        watts: dynamic power of each arm by rail and arm; rails that are not in it are left out.
-        numbers: sizes and time constants of the noise.
+        rails: that will be sampled; the slowest decides the guard.
+        powers: of those that carry the work.
+        numbers: time constants of the noise, and the spread of loadings.
     """
-    found = []
-    for info in (info for info in rails if info.name in watts):
-        noise_w = math.hypot(numbers["noise_w"], *_board_noise_w(info, numbers))
-        u_w = _bracket_sd_w(plan, rails, noise_w, numbers["noise_tau_s"])
-        slow_w = numbers["slow_noise_w"] / (_efficiency(info, numbers))
-        u_w = math.hypot(u_w, _bracket_sd_w(plan, rails, slow_w, numbers["slow_noise_tau_s"]))
-        u_step_w = math.sqrt(2) * step_uncertainty_w(info.quantum_w, noise_w)  # run and idle
-        for pair in plan.pairs:
-            powers = [watts[info.name][arm] for arm in (pair.denominator, pair.numerator)]
-            spread = numbers["configuration_effect"]
-            block_sd = math.hypot(*(math.hypot(spread, u_w / w) for w in powers))
-            step_share = COVERAGE_FACTOR * math.hypot(*(u_step_w / w for w in powers))
-            found.append(_expected(plan, cell, info, pair, powers, block_sd, step_share))
-    return tuple(found)
+    return tuple(
+        _expected(plan, cell, rails, power, pair, numbers)
+        for power in powers
+        for pair in plan.pairs
+    )
 
 
 def half_width(block_sd: float, step_share: float, blocks: int, pilot_blocks: int) -> float:
@@ -154,13 +156,21 @@ def half_width(block_sd: float, step_share: float, blocks: int, pilot_blocks: in
 def _expected(
     plan: CampaignPlan,
     cell: Cell,
-    info: RailInfo,
+    rails: Sequence[RailInfo],
+    power: ExpectedPower,
     pair: Pair,
-    powers: Sequence[float],
-    block_sd: float,
-    step_share: float,
+    numbers: Coefficients,
 ) -> ExpectedWidth:
-    d = plan.design
+    d, watts = plan.design, (power.watts[pair.denominator], power.watts[pair.numerator])
+    u_w = math.hypot(
+        _bracket_sd_w(plan, rails, power.noise_w, numbers["noise_tau_s"]),
+        _bracket_sd_w(plan, rails, power.slow_noise_w, numbers["slow_noise_tau_s"]),
+    )
+    loading = numbers["configuration_effect"]
+    block_sd = math.hypot(*(math.hypot(loading, u_w / w) for w in watts))
+    u_step_w = math.sqrt(2) * step_uncertainty_w(power.info.quantum_w, power.noise_w)  # run, idle
+    u_step = math.hypot(*(u_step_w / w for w in watts))
+    step_share = COVERAGE_FACTOR * u_step
     # Stein's second stage looks at the spread alone: no number of blocks narrows the step's share
     t = student_quantile(0.975, d.pilot_blocks - 1)
     asked = math.ceil((t * block_sd / math.log1p(d.target_half_width)) ** 2)
@@ -169,9 +179,19 @@ def _expected(
         half_width(block_sd, step_share, n, d.pilot_blocks)
         for n in (d.pilot_blocks, blocks, d.max_blocks)
     )
-    watts = (powers[0], powers[1])
+    limited = u_step > plan.limits.max_step_to_t * t * block_sd / math.sqrt(blocks)
     return ExpectedWidth(
-        cell.index, info.name, pair, watts, block_sd, step_share, pilot, most, blocks, wanted
+        cell.index,
+        power.info.name,
+        pair,
+        watts,
+        block_sd,
+        step_share,
+        pilot,
+        most,
+        blocks,
+        wanted,
+        limited,
     )
 
 
@@ -179,20 +199,6 @@ def _sampled_s(plan: CampaignPlan, guard: float) -> float:
     """Time of a run in which rails are sampled."""
     d = plan.design
     return 2 * d.idle_s + d.warm_up_s + d.run_s + guard
-
-
-def _efficiency(info: RailInfo, numbers: Coefficients) -> float:
-    """What of a rail's power reaches the logic; 1 for the logic's own."""
-    return numbers["regulator_efficiency"] if info.nominal_v >= WHOLE_BOARD_V else 1.0
-
-
-def _board_noise_w(info: RailInfo, numbers: Coefficients) -> tuple[float, ...]:
-    """Noise beside the logic's own: the rest of the board's, and what the regulator adds."""
-    if info.nominal_v < WHOLE_BOARD_V:
-        return ()
-    return numbers["noise_w"], numbers["noise_w"] * math.sqrt(
-        numbers["regulator_efficiency"] ** -2 - 1
-    )
 
 
 def _bracket_sd_w(

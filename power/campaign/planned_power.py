@@ -6,23 +6,27 @@ the coefficient table. Of real ones only the sensors' facts are known here, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bacmac.host.device.emulated import EmulatedBoard
 from bacmac.host.errors import RailError
-from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.runtime.session import Session
 from bacmac.power.boards import BOARDS
-from bacmac.power.campaign.forecast import WHOLE_BOARD_V
-from bacmac.power.campaign.plan import CampaignPlan, Cell
+from bacmac.power.campaign.forecast import ExpectedPower
+from bacmac.power.campaign.measure import clocked
+from bacmac.power.campaign.plan import CampaignPlan, Cell, PlannedArm
 from bacmac.power.coefficients import Coefficients
-from bacmac.power.emulated import activity_j
+from bacmac.power.emulated import activity_j, memory_bytes_j
 from bacmac.power.rails import RailInfo, chosen_rails
 from bacmac.power.sources import open_rails, open_with_clock
 
 PASSES = 50
 """Over a batch: enough that the streams' share of the time is small."""
+WHOLE_BOARD_V = 5.0
+"""A rail of this voltage or more feeds the others through their regulators."""
+ZCU102_IDLE = {"VCCINT": "zcu102_vccint_w", "VCCBRAM": "zcu102_vccbram_w"}
+"""Coefficient of the idle power of each rail of the logic alone."""
 
 
 def planned_rails(plan: CampaignPlan) -> tuple[tuple[RailInfo, ...], str]:
@@ -47,52 +51,71 @@ def planned_rails(plan: CampaignPlan) -> tuple[tuple[RailInfo, ...], str]:
     return chosen_rails(source, plan.rail_names), "the sensors here"
 
 
-def emulated_watts(
+def emulated_powers(
     plan: CampaignPlan, cell: Cell, rails: Sequence[RailInfo], numbers: Coefficients
-) -> dict[str, dict[str, float]]:
-    """Dynamic power in W of each arm at work, by rail and arm, by the coefficient table."""
-    watts: dict[str, dict[str, float]] = {info.name: {} for info in rails if info.sees_logic}
-    for arm in plan.arms:
-        int_w, dram_w = _work_w(plan, arm.name, cell, numbers)
-        for info in (info for info in rails if info.name in watts):
-            whole = info.nominal_v >= WHOLE_BOARD_V
-            watts[info.name][arm.name] = (
-                (int_w + dram_w) / numbers["regulator_efficiency"] if whole else int_w
-            )
-    return watts
+) -> tuple[ExpectedPower, ...]:
+    """Power of each arm at work by the coefficient table, on every rail that carries the work."""
+    works = {arm.name: _work(plan, arm, cell, numbers) for arm in plan.arms}
+    powers = []
+    for info in rails:
+        watts = {name: _on_rail(info, work, numbers) for name, work in works.items()}
+        if min(watts.values()) > 0:
+            powers.append(ExpectedPower(info, watts, *_noises_w(info, numbers)))
+    return tuple(powers)
 
 
-def assumed_watts(
-    plan: CampaignPlan, rails: Sequence[RailInfo], watts: float
-) -> dict[str, dict[str, float]]:
+def assumed_powers(
+    plan: CampaignPlan, rails: Sequence[RailInfo], watts: float, numbers: Coefficients
+) -> tuple[ExpectedPower, ...]:
     """The same power for every arm on every rail that sees the logic."""
-    return {info.name: {arm.name: watts for arm in plan.arms} for info in rails if info.sees_logic}
+    return tuple(
+        ExpectedPower(info, {arm.name: watts for arm in plan.arms}, *_noises_w(info, numbers))
+        for info in rails
+        if info.sees_logic
+    )
 
 
-def clocked(overlay: Overlay, clock_hz: float | None) -> Overlay:
-    """The overlay at another clock; as it was built for None."""
-    if clock_hz is None:
-        return overlay
-    return replace(overlay, manifest=replace(overlay.manifest, clock_hz=clock_hz))
+def _work(
+    plan: CampaignPlan, arm: PlannedArm, cell: Cell, numbers: Coefficients
+) -> tuple[float, float, float]:
+    """Power in W while an arm runs: on INT, in the DRAM, and of INT's in on-chip memory.
 
-
-def _work_w(
-    plan: CampaignPlan, name: str, cell: Cell, numbers: Coefficients
-) -> tuple[float, float]:
-    """Power of the logic's work and of the DRAM's while an arm runs."""
-    arm, board = plan.arm(name), EmulatedBoard("functional:")
-    overlay = clocked(arm.overlay, cell.clock_hz)
+    Self-heating is left out: slower than a run, it is in the idle windows almost alike.
+    """
+    board, overlay = EmulatedBoard("functional:"), clocked(arm.overlay, cell.clock_hz)
     images = plan.images.images[: cell.batch_images]
     try:
         with Session(board, overlay, arm.model.model, batch_size=len(images)) as session:
             window = session.repeat_unverified(images, PASSES).window
     finally:
         board.close()
-    work = [a for a in board.activity.work if a.end_ns > window.start_ns]
-    energies = [activity_j(a, overlay.manifest, numbers) for a in work]
-    # self-heating is left out: slower than a run, it is in the idle windows almost alike
-    int_j, dram_j = (sum(parts) for parts in zip(*energies, strict=True))
-    return int_j / window.duration_s, dram_j / window.duration_s
+    int_j = dram_j = memory_j = 0.0
+    for activity in (a for a in board.activity.work if a.end_ns > window.start_ns):
+        logic, dram = activity_j(activity, overlay.manifest, numbers)
+        int_j, dram_j = int_j + logic, dram_j + dram
+        memory_j += memory_bytes_j(activity, numbers)
+    seconds = window.duration_s
+    return int_j / seconds, dram_j / seconds, memory_j / seconds
+
+
+def _on_rail(info: RailInfo, work: tuple[float, float, float], numbers: Coefficients) -> float:
+    """What of the work a rail carries: as the emulated boards have it."""
+    int_w, dram_w, memory_w = work
+    if info.nominal_v >= WHOLE_BOARD_V:
+        return (int_w + dram_w) / numbers["regulator_efficiency"]
+    shares = {"INT": int_w, "VCCINT": int_w - memory_w, "VCCBRAM": memory_w}
+    return shares.get(info.name, 0.0)
+
+
+def _noises_w(info: RailInfo, numbers: Coefficients) -> tuple[float, float]:
+    """Fast and slow noise of a rail: as the emulated boards have it, INT's where they do not."""
+    noise_w, slow_w = numbers["noise_w"], numbers["slow_noise_w"]
+    if info.nominal_v >= WHOLE_BOARD_V:
+        efficiency = numbers["regulator_efficiency"]
+        return math.hypot(noise_w / efficiency, noise_w), slow_w / efficiency
+    if info.name in ZCU102_IDLE:
+        return numbers["zcu102_noise_share"] * numbers[ZCU102_IDLE[info.name]], 0.0
+    return noise_w, slow_w
 
 
 def _of_table(plan: CampaignPlan, error: RailError) -> tuple[RailInfo, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from bacmac.power.campaign.checks_sensor import needed_guard_s
 from bacmac.power.campaign.forecast import ExpectedWidth, guard_s
 from bacmac.power.campaign.plan import CampaignPlan
 from bacmac.power.rails import RailInfo
@@ -44,8 +45,15 @@ def _of_the_checks(plan: CampaignPlan, rails: Sequence[RailInfo]) -> Iterator[st
             f"A run of {d.run_s:g} s is shorter than limits.min_run_s, {limits.min_run_s:g} s: "
             "check 5 will find every run invalid."
         )
-    used_s = d.run_s - guard_s(plan, rails)
+    guard = guard_s(plan, rails)
+    used_s = d.run_s - guard
     for info in rails:
+        needed_s = needed_guard_s(info, limits)
+        if guard < needed_s * (1 - 1e-9):
+            yield (
+                f"{info.name} needs a guard of {needed_s:.3g} s, and runs have {guard:.3g} s: "
+                "check 6 refuses that; give design.guard_s."
+            )
         refresh_s = (info.update_period_ns or 0) * 1e-9
         if refresh_s >= limits.slow_refresh_s:
             if d.run_s < limits.slow_refresh_run_s:

@@ -170,7 +170,16 @@ def test_what_the_checks_will_refuse_is_said_beforehand(small_plan: CampaignPlan
 
     text = "\n".join(plan_remarks(plan, rails, ()))
 
-    for words in ("EMULATED", "check 5", "check 2", "A/A", "check 19", "not split", "no labels"):
+    for words in (
+        "EMULATED",
+        "check 5",
+        "check 2",
+        "check 6",
+        "A/A",
+        "check 19",
+        "not split",
+        "no labels",
+    ):
         assert words in text
 
 

@@ -160,37 +160,44 @@ class _Execution:
                 )
             if name not in facts:
                 journal.store_fact(name, value)
+        accuracy = facts.get("accuracy")
         try:
             with self._stop.may_drop():
-                if "accuracy" not in facts:
+                if accuracy is None:
                     self._live.say("classifying all images with every arm")
                     accuracy = self._measurer.evaluate(self._check_stop)
                 self._live.say("power pulses: do the sensors answer, and how late")
-                self._responses = self._measurer.step_responses()
+                found = self._measurer.step_responses()
         except (_Dropped, KeyboardInterrupt):
             raise _Ended(Outcome("stopped", "stopped before the first run")) from None
         except (DeviceError, RailError) as error:
             raise _Ended(Outcome("aborted", f"before the first run: {error}")) from error
-        if "accuracy" not in facts:
-            journal.store_fact("accuracy", accuracy)
-        self._judge_sensors(facts.get("step_responses"))
+        journal.store_fact("accuracy", accuracy)
+        self._judge_sensors(found, facts)
 
-    def _judge_sensors(self, stored: Mapping[str, Any] | None) -> None:
-        known = {n: from_document(StepResponse, r) for n, r in (stored or {}).items()}
-        findings = check_step_responses(
-            self._responses,
-            self._headline,
-            self._measurer.guard_s,
-            self._plan.limits,
-            known or None,
-        )
-        for response in self._responses.values():
+    def _judge_sensors(self, found: Mapping[str, StepResponse], facts: Mapping[str, Any]) -> None:
+        """Sensors answer as they did when the campaign began; what they were then is kept."""
+        journal, measurer = self._journal, self._measurer
+        for response in found.values():
             self._say(response.sentence)
-        self._journal.note_findings(findings)
+        stored = {
+            name: from_document(StepResponse, response)
+            for name, response in facts.get("step_responses", {}).items()
+        }
+        self._responses = stored or dict(found)
+        if "guard_s" in facts:
+            measurer.guard_s = float(facts["guard_s"])
+        else:
+            measurer.fit_guard(self._responses)
+        findings = check_step_responses(
+            found, self._headline, measurer.guard_s, self._plan.limits, stored or None
+        )
+        journal.note_findings(findings)
         self._judge(findings)
-        if not known:
-            document = {name: to_document(r) for name, r in self._responses.items()}
-            self._journal.store_fact("step_responses", document)
+        if not stored:
+            document = {name: to_document(response) for name, response in found.items()}
+            journal.store_fact("step_responses", document)
+            journal.store_fact("guard_s", measurer.guard_s)
 
     def _check_stop(self, what: str, done: int, total: int) -> None:
         if self._stop.requested:

@@ -272,7 +272,7 @@ class Journal:
     ) -> None:
         """Running -> done with all samples and findings; one transaction.
 
-        A finding that invalidates makes every run of the block's attempt invalid, in the same
+        A finding beyond a warning makes every run of the block's attempt invalid, in the same
         transaction, and plans the next attempt in the same order: a crash cannot come between.
 
         Args:
@@ -291,7 +291,7 @@ class Journal:
             write_run(self._db, run_id, run)
             insert_findings(self._db, findings, (*block, key.position, key.arm))
             insert_findings(self._db, block_findings, (*block, None, None))
-            if any(f.level == "invalidate" for f in (*findings, *block_findings)):
+            if any(f.level != "warn" for f in (*findings, *block_findings)):
                 invalidate_block(self._db, block, "")
 
     def invalidate(

@@ -72,7 +72,7 @@ def invalidate_block(
         raise ValueError(f"no run of {block} is running or done")
     found = db.execute(
         "SELECT DISTINCT position, check_number FROM finding"
-        f" WHERE level = 'invalidate' AND {BLOCK} ORDER BY check_number",
+        f" WHERE level <> 'warn' AND {BLOCK} ORDER BY check_number",
         block,
     ).fetchall()
     whole = [number for place, number in found if place is None]

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from bacmac.host.device.board import Board
-from bacmac.host.errors import CompileError, MismatchError
+from bacmac.host.errors import CompileError, MismatchError, RailError
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.runtime.evaluate import evaluate
 from bacmac.host.runtime.session import Session
+from bacmac.power.campaign.checks_sensor import needed_guard_s
 from bacmac.power.campaign.plan import CampaignPlan, RunKey
 from bacmac.power.campaign.run import CampaignRun, Surroundings
 from bacmac.power.campaign.sensor_step import StepResponse, sensor_step_response
@@ -32,7 +33,7 @@ class Measurer:
         surroundings: tells what is so beside a run.
 
     Attributes:
-        guard_s: the plan's, or longer where a rail is slow.
+        guard_s: the plan's, or longer where a rail is slow; see `fit_guard`.
 
     Raises:
         RailError: a rail is too slow for the plan's runs.
@@ -51,14 +52,6 @@ class Measurer:
         self._surroundings = surroundings
         design = plan.design
         self.guard_s = fitting_guard_s(design.guard_s, design.run_s, plan.rail_names, rails)
-        self._settings = RunSettings(
-            design.idle_s,
-            design.settle_s,
-            self.guard_s,
-            design.sample_period_s,
-            plan.rail_names,
-            skip_read_errors=True,
-        )
         self._sessions = {
             (cell.index, arm.name): self._session(cell.index, arm.name)
             for cell in plan.cells
@@ -86,12 +79,21 @@ class Measurer:
             *self.passes(key.cell, key.arm),
             sampler_seed(self._plan.design.seed, key),
         )
+        design = self._plan.design
+        settings = RunSettings(
+            design.idle_s,
+            design.settle_s,
+            self.guard_s,
+            design.sample_period_s,
+            self._plan.rail_names,
+            skip_read_errors=True,
+        )
         beside = _Beside(self._surroundings, session, phase)
         record = measure_run(
             Arm(arm.overlay, arm.model),
             self._plan.images.images,
             spec,
-            self._settings,
+            settings,
             session,
             self._rails,
             beside,
@@ -164,14 +166,27 @@ class Measurer:
             limits=plan.limits,
         )
 
+    def fit_guard(self, responses: Mapping[str, StepResponse]) -> None:
+        """Make the guard as long as rails need that answer to work like this; once a campaign.
+
+        Raises:
+            RailError: that leaves less than half of a run.
+        """
+        design, limits = self._plan.design, self._plan.limits
+        seeing = [r for r in responses.values() if r.info.sees_logic]
+        for response in seeing:
+            needed_s = needed_guard_s(response.info, limits, response)
+            if needed_s > design.run_s / 2:
+                raise RailError(
+                    f"{response.sentence}: samples may be used {needed_s:.3g} s after a change, "
+                    f"which leaves less than half of a run of {design.run_s:g} s: plan longer runs"
+                )
+            self.guard_s = max(self.guard_s, needed_s)
+
     def facts(self) -> Mapping[str, Any]:
-        """What is decided before the first run and is the same in all."""
-        return {
-            "guard_s": self.guard_s,
-            "passes": {
-                f"{cell} {arm}": list(self.passes(cell, arm)) for cell, arm in self._sessions
-            },
-        }
+        """What follows from the plan and is the same in every run."""
+        passes = {f"{cell} {arm}": list(self.passes(cell, arm)) for cell, arm in self._sessions}
+        return {"passes": passes}
 
     def _session(self, cell: int, name: str) -> Session:
         arm = self._plan.arm(name)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import synthetic_runs as known
 
 from bacmac.power.campaign.analysis import (
     analyse_runs,
@@ -28,34 +25,17 @@ from bacmac.power.campaign.result import (
 )
 from bacmac.power.statistics import second_stage_blocks
 
-
-@pytest.fixture(scope="session")
-def known() -> ModuleType:
-    """tests/campaign/synthetic_runs.py."""
-    name = "synthetic_runs"
-    if name not in sys.modules:
-        path = Path(__file__).with_name(f"{name}.py")
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 SHORT = Design(run_s=2.0, idle_s=1.0, pilot_blocks=4, max_blocks=20, aa_blocks=4)
 
 
-def summaries(known: ModuleType, truth: object, blocks: int, **changes: object) -> list[RunSummary]:
+def summaries(truth: object, blocks: int, **changes: object) -> list[RunSummary]:
     plan = known.Plan(**({"design": SHORT} | changes))
     return [summarize_run(run) for run in known.campaign_runs(plan, truth, blocks)]
 
 
-def analysed(
-    known: ModuleType, truth: object, blocks: int = 8, **changes: object
-) -> CampaignResult:
+def analysed(truth: object, blocks: int = 8, **changes: object) -> CampaignResult:
     plan = known.Plan(**({"design": SHORT} | changes))
-    return analyse_runs(plan, summaries(known, truth, blocks, **changes), {0: blocks})
+    return analyse_runs(plan, summaries(truth, blocks, **changes), {0: blocks})
 
 
 def ratio(result: CampaignResult, question: str, quantity: str = "dynamic") -> PairRatio:
@@ -70,8 +50,8 @@ def ratio(result: CampaignResult, question: str, quantity: str = "dynamic") -> P
     )
 
 
-def test_known_ratios_and_energies_are_found(known: ModuleType) -> None:
-    result = analysed(known, known.Truth(noise_w=0.01))
+def test_known_ratios_and_energies_are_found() -> None:
+    result = analysed(known.Truth(noise_w=0.01))
 
     for question, truth in (("saving", 1.8), ("bits", 1.5), ("shift", 1.2)):
         found = ratio(result, question).estimate
@@ -100,21 +80,21 @@ def test_known_ratios_and_energies_are_found(known: ModuleType) -> None:
     assert result.rails[0].feeds_board
 
 
-def test_arms_that_take_different_times_are_compared_by_energy(known: ModuleType) -> None:
+def test_arms_that_take_different_times_are_compared_by_energy() -> None:
     truth = known.Truth(
         dynamic_w={"bac": 0.6, "mac4": 0.6, "mac8": 0.6}, run_s={"mac8": 3.0}, noise_w=0.005
     )
 
-    found = ratio(analysed(known, truth), "saving").estimate
+    found = ratio(analysed(truth), "saving").estimate
 
     assert found is not None
     assert found.ratio == pytest.approx(1.5, rel=0.01)
 
 
-def test_equal_arms_are_not_resolvable_and_what_could_have_been_is_told(known: ModuleType) -> None:
+def test_equal_arms_are_not_resolvable_and_what_could_have_been_is_told() -> None:
     truth = known.Truth(dynamic_w={"bac": 0.7, "mac4": 0.7, "mac8": 0.7}, spread=0.01)
 
-    result = analysed(known, truth)
+    result = analysed(truth)
 
     found = ratio(result, "saving")
     assert found.verdict == "not resolvable"
@@ -123,14 +103,14 @@ def test_equal_arms_are_not_resolvable_and_what_could_have_been_is_told(known: M
     assert 0.001 < found.smallest_difference < 0.1
 
 
-def test_mac_below_bac_is_told_as_higher(known: ModuleType) -> None:
+def test_mac_below_bac_is_told_as_higher() -> None:
     truth = known.Truth(dynamic_w={"bac": 0.9, "mac4": 0.7, "mac8": 0.7})
 
-    assert ratio(analysed(known, truth), "saving").verdict == "higher"
+    assert ratio(analysed(truth), "saving").verdict == "higher"
 
 
-def test_a_saving_is_bits_times_shift_in_every_block(known: ModuleType) -> None:
-    result = analysed(known, known.Truth(spread=0.01), blocks=12)
+def test_a_saving_is_bits_times_shift_in_every_block() -> None:
+    result = analysed(known.Truth(spread=0.01), blocks=12)
 
     saving, bits, shift = (ratio(result, q) for q in ("saving", "bits", "shift"))
     sums = np.add(bits.log_ratios, shift.log_ratios)
@@ -148,19 +128,19 @@ def test_a_saving_is_bits_times_shift_in_every_block(known: ModuleType) -> None:
         assert found.estimate.joint_high > found.estimate.high
 
 
-def test_a_saving_that_may_be_none_is_not_split(known: ModuleType) -> None:
+def test_a_saving_that_may_be_none_is_not_split() -> None:
     truth = known.Truth(dynamic_w={"bac": 0.7, "mac4": 0.7, "mac8": 0.7}, spread=0.02)
 
-    (split,) = (s for s in analysed(known, truth).splits if s.quantity == "dynamic")
+    (split,) = (s for s in analysed(truth).splits if s.quantity == "dynamic")
 
     assert split.shift_share is None
     assert split.reason == "the saving itself may be none"
 
 
-def test_dynamic_energy_at_or_below_zero_is_kept_and_makes_no_ratio(known: ModuleType) -> None:
+def test_dynamic_energy_at_or_below_zero_is_kept_and_makes_no_ratio() -> None:
     truth = known.Truth(dynamic_w={"bac": -0.05, "mac4": 0.6, "mac8": 0.9})
 
-    result = analysed(known, truth)
+    result = analysed(truth)
 
     found = ratio(result, "saving")
     assert found.estimate is None
@@ -174,10 +154,10 @@ def test_dynamic_energy_at_or_below_zero_is_kept_and_makes_no_ratio(known: Modul
     json.dumps(result_json(result), allow_nan=False)
 
 
-def test_a_coarse_sensor_is_limited_by_its_step_and_says_so(known: ModuleType) -> None:
+def test_a_coarse_sensor_is_limited_by_its_step_and_says_so() -> None:
     truth = known.Truth(rails=(known.FINE, known.COARSE), noise_w=0.02)
 
-    result = analysed(known, truth)
+    result = analysed(truth)
 
     by_name = {rail.info.name: rail for rail in result.rails}
     assert by_name["INT"].limited
@@ -194,9 +174,7 @@ def test_a_coarse_sensor_is_limited_by_its_step_and_says_so(known: ModuleType) -
     assert "step" in split.reason
 
 
-def with_sensor_error(
-    known: ModuleType, gain_tenths: int = 10, offset_ma: int = 0
-) -> CampaignResult:
+def with_sensor_error(gain_tenths: int = 10, offset_ma: int = 0) -> CampaignResult:
     truth, plan = known.Truth(noise_w=0.01), known.Plan(design=SHORT)
     runs = []
     for run in known.campaign_runs(plan, truth, 8):
@@ -208,8 +186,8 @@ def with_sensor_error(
     return analyse_runs(plan, runs, {0: 8})
 
 
-def test_a_sensors_gain_cancels_in_ratios_and_not_in_energies(known: ModuleType) -> None:
-    right, wrong = with_sensor_error(known), with_sensor_error(known, gain_tenths=20)
+def test_a_sensors_gain_cancels_in_ratios_and_not_in_energies() -> None:
+    right, wrong = with_sensor_error(), with_sensor_error(gain_tenths=20)
 
     for quantity in ("dynamic", "total"):
         a, b = (ratio(r, "saving", quantity).estimate for r in (right, wrong))
@@ -225,10 +203,8 @@ def test_a_sensors_gain_cancels_in_ratios_and_not_in_energies(known: ModuleType)
     assert any("12V: no limit of the sensor's shunt is known" in note for note in right.notes)
 
 
-def test_a_sensors_offset_cancels_in_dynamic_energies_and_is_in_ratios_of_totals(
-    known: ModuleType,
-) -> None:
-    right, wrong = with_sensor_error(known), with_sensor_error(known, offset_ma=2)
+def test_a_sensors_offset_cancels_in_dynamic_energies_and_is_in_ratios_of_totals() -> None:
+    right, wrong = with_sensor_error(), with_sensor_error(offset_ma=2)
 
     a, b = (r.energies[0] for r in (right, wrong))
     assert b.dynamic_j.mean.centre == pytest.approx(a.dynamic_j.mean.centre, rel=1e-9)
@@ -245,9 +221,9 @@ def test_a_sensors_offset_cancels_in_dynamic_energies_and_is_in_ratios_of_totals
     assert total.u_offset == pytest.approx(shift / math.sqrt(3), rel=0.01)
 
 
-def test_an_effect_of_the_place_is_seen_and_does_not_bias_whole_squares(known: ModuleType) -> None:
-    plain = analysed(known, known.Truth(noise_w=0.005), blocks=9)
-    ordered = analysed(known, known.Truth(noise_w=0.005, order_w=0.05), blocks=9)
+def test_an_effect_of_the_place_is_seen_and_does_not_bias_whole_squares() -> None:
+    plain = analysed(known.Truth(noise_w=0.005), blocks=9)
+    ordered = analysed(known.Truth(noise_w=0.005, order_w=0.05), blocks=9)
 
     clean, found = (ratio(r, "shift").estimate for r in (plain, ordered))
     assert clean is not None
@@ -259,8 +235,8 @@ def test_an_effect_of_the_place_is_seen_and_does_not_bias_whole_squares(known: M
     assert found.ratio == pytest.approx(0.65 / 0.55, rel=0.02)
 
 
-def test_equal_arms_of_the_check_measure_equal(known: ModuleType) -> None:
-    result = analysed(known, known.Truth(spread=0.01))
+def test_equal_arms_of_the_check_measure_equal() -> None:
+    result = analysed(known.Truth(spread=0.01))
 
     assert {(r.rail, r.quantity) for r in result.aa} == {("12V", "dynamic"), ("12V", "total")}
     for found in result.aa:
@@ -275,8 +251,8 @@ def test_equal_arms_of_the_check_measure_equal(known: ModuleType) -> None:
         assert sum(firsts) == 2  # of four
 
 
-def test_blocks_that_are_not_whole_are_left_out(known: ModuleType) -> None:
-    runs = summaries(known, known.Truth(), 6)
+def test_blocks_that_are_not_whole_are_left_out() -> None:
+    runs = summaries(known.Truth(), 6)
     last = [r for r in runs if (r.key.stage, r.key.block) == ("main", 5)]
     unfinished = [r for r in runs if r is not last[-1]]
     mixed = [*unfinished, replace(last[-1], key=replace(last[-1].key, attempt=1))]
@@ -291,9 +267,9 @@ def test_blocks_that_are_not_whole_are_left_out(known: ModuleType) -> None:
         analyse_runs(known.Plan(design=SHORT), runs[:1], {0: None})
 
 
-def test_the_number_of_blocks_follows_from_the_pilot_alone(known: ModuleType) -> None:
+def test_the_number_of_blocks_follows_from_the_pilot_alone() -> None:
     plan = known.Plan(design=SHORT)
-    runs = summaries(known, known.Truth(spread=0.005), 6)
+    runs = summaries(known.Truth(spread=0.005), 6)
     pilot = [r for r in runs if r.key.stage == "main" and r.key.block < 4]
     result = analyse_runs(plan, pilot, {0: None})
 
@@ -307,15 +283,15 @@ def test_the_number_of_blocks_follows_from_the_pilot_alone(known: ModuleType) ->
         blocks_needed(plan, plan.cells[0], pilot[:-1], "12V")
 
 
-def test_no_ratio_asks_for_no_more_blocks(known: ModuleType) -> None:
+def test_no_ratio_asks_for_no_more_blocks() -> None:
     truth = known.Truth(dynamic_w={"bac": -0.1, "mac4": -0.1, "mac8": -0.1})
     plan = known.Plan(design=SHORT)
 
-    assert blocks_needed(plan, plan.cells[0], summaries(known, truth, 4), "12V") == 4
+    assert blocks_needed(plan, plan.cells[0], summaries(truth, 4), "12V") == 4
 
 
-def test_intervals_are_those_of_the_pilots_spread(known: ModuleType) -> None:
-    found = ratio(analysed(known, known.Truth(spread=0.01), blocks=10), "saving")
+def test_intervals_are_those_of_the_pilots_spread() -> None:
+    found = ratio(analysed(known.Truth(spread=0.01), blocks=10), "saving")
 
     assert found.estimate is not None
     mean = found.estimate.log_mean
@@ -323,8 +299,8 @@ def test_intervals_are_those_of_the_pilots_spread(known: ModuleType) -> None:
     assert mean.sd == pytest.approx(np.std(found.log_ratios[:4], ddof=1))
 
 
-def test_figures_are_the_same_whenever_they_are_made(known: ModuleType) -> None:
-    first, again = (result_json(analysed(known, known.Truth(), blocks=5)) for _ in range(2))
+def test_figures_are_the_same_whenever_they_are_made() -> None:
+    first, again = (result_json(analysed(known.Truth(), blocks=5)) for _ in range(2))
 
     assert json.dumps(first, allow_nan=False) == json.dumps(again, allow_nan=False)
     assert largest_difference(json.loads(json.dumps(first)), again) == (0.0, "")

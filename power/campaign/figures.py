@@ -150,7 +150,7 @@ def forest(
         axes.set_title(titled(emulated, f"ratios, {rail}"), x=0, ha="left")
 
     label = f"Ratios of energy per inference on {rail} with 95 % intervals and a line at 1"
-    return Drawing(name, label, caption, 4.6, 1.0 + 0.42 * len(rows), emulated, draw)
+    return Drawing(name, label, caption, 4.2, 1.0 + 0.42 * len(rows), emulated, draw)
 
 
 @dataclass(frozen=True)
@@ -215,10 +215,11 @@ def _energy_panel(
         ends += [*points, low, high]
     top = max(ends)
     for x, group in enumerate(groups):
-        mid = group.mean.centre * factor
-        axes.text(x, max(mid, 0.0) + 0.05 * top, f"{mid:#.3g}", ha="center", fontsize=10)
+        highest = factor * max(*group.values_j, group.mean.high, 0.0)
+        text = f"{group.mean.centre * factor:.3g}"
+        axes.text(x, highest + 0.03 * top, text, ha="center", fontsize=10)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_ylim(1.05 * min(ends) if min(ends) < 0 else 0.0, 1.15 * top if top > 0 else 1.0)
+    axes.set_ylim(1.05 * min(ends) if min(ends) < 0 else 0.0, 1.17 * top if top > 0 else 1.0)
     axes.set_xticks(range(len(groups)), [group.arm for group in groups])
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -348,7 +349,9 @@ def blocks(
         heights = [2.0, 1.0, 1.0][: 3 if warm else 2]
         panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         _log_ratio_panel(panels[0], plot, theme)
-        panels[0].set_title(titled(emulated, f"{plot.quantity}, {plot.rail}"))
+        panels[0].set_title(
+            titled(emulated, f"{numerator} / {denominator}, {plot.quantity}, {plot.rail}")
+        )
         _run_panel(panels[1], plot.runs, arms, "idle (W)", lambda run: run.idle_w)
         if warm:
             _run_panel(panels[2], plot.runs, arms, "die (°C)", lambda run: run.die_c)

@@ -25,6 +25,9 @@ class MethodFacts:
         guard_s: that was used.
         main_blocks: valid blocks of each cell.
         validity: runs planned, valid and invalid.
+        aa: intervals of the A/A check, and how many of them left 1 out.
+        reached: ratios on the headline's rail, and how many of them are within the target.
+        changed_limits: thresholds that are not bacmac's own, as text.
         limited: rails whose step, not their spread, sets an interval.
         widened: number of intervals widened because neighbouring blocks were alike.
         boards: how many took part.
@@ -39,6 +42,9 @@ class MethodFacts:
     guard_s: float
     main_blocks: tuple[int, ...]
     validity: tuple[ValidityRow, ...]
+    aa: tuple[int, int]
+    reached: tuple[int, int]
+    changed_limits: tuple[str, ...]
     limited: tuple[str, ...]
     widened: int
     boards: int
@@ -57,7 +63,7 @@ def _what(facts: MethodFacts) -> str:
         "EMULATED: this describes a simulated campaign; power was computed by a model and no "
         "board was measured. "
     )
-    verb = "estimated on an emulated board" if facts.emulated else f"measured on {plan.board}"
+    verb = "estimated on an emulated board" if facts.emulated else f"measured on board {plan.board}"
     arms = "; ".join(_arm(arm, facts) for arm in plan.arms)
     one = f"in batches of {plan.cells[0].batch_images}"
     return (
@@ -92,9 +98,12 @@ def _design(facts: MethodFacts) -> str:
     plan, d = facts.plan, facts.plan.design
     blocks = sorted(set(facts.main_blocks))
     made = f"{blocks[0]}" if len(blocks) == 1 else f"{blocks[0]} to {blocks[-1]}"
+    n_aa, n_failed = facts.aa
+    failed = f"{n_failed} of {n_aa} intervals of its ratio, which is truly 1, left 1 out"
     check = (
-        f"Before, the first arm was compared with itself in {d.aa_blocks} blocks a cell (A/A)."
-        if d.aa_blocks
+        f"Before, the first arm was compared with itself in {d.aa_blocks} blocks a cell (A/A): "
+        f"{failed}."
+        if n_aa
         else "No A/A check was made."
     )
     return (
@@ -143,6 +152,7 @@ def _statistics(facts: MethodFacts) -> str:
         f"95 % interval of each ratio on {facts.headline} should be within "
         f"{d.target_half_width:.2%} of it, with at most {d.max_blocks} blocks (two-stage "
         "procedure of Stein, 1945); nothing was stopped on its outcome. "
+        f"{facts.reached[1]} of {facts.reached[0]} ratios met that target. "
         "A ratio is the geometric mean of the per-block ratios, its interval by Student's t with "
         "the pilot's spread and degrees of freedom. "
         f"Where a sensor's noise is below {FINE_ENOUGH:g} of its step the standard uncertainty by "
@@ -170,9 +180,11 @@ def _validity(facts: MethodFacts) -> str:
     )
     owed = sum(row.owed for row in rows)
     missing = f" {owed} runs are still owed: the campaign is not complete." if owed else ""
+    changed = ", ".join(facts.changed_limits)
+    thresholds = f"bacmac's own except {changed}" if changed else "bacmac's own"
     return (
-        "Validity was decided by 20 checks whose thresholds were fixed beforehand, never by the "
-        f"value of an energy. {found}{missing}"
+        "Validity was decided by 20 checks of the data, none of which looks at a ratio, with "
+        f"thresholds fixed beforehand ({thresholds}). {found}{missing}"
     )
 
 

@@ -68,12 +68,19 @@ def paper_bib(version: str) -> str:
     )
 
 
+def place(plan: StoredPlan, result: CampaignResult) -> str:
+    """Where it was, in words."""
+    if not result.emulated:
+        return plan.board
+    return "an emulated board" if plan.board == "emulated" else f"an emulated {plan.board}"
+
+
 def _ratio_table(plan: StoredPlan, result: CampaignResult) -> list[str]:
     rows = [_ratio_row(plan, r) for r in result.ratios]
     caption = (
-        f"Ratios of energies per inference on {plan.board}, geometric means over blocks with 95 % "
-        "intervals (two-stage procedure of Stein; the sensor's step in quadrature). Below the "
-        "smallest difference, given last, nothing could have been shown."
+        f"Ratios of energies per inference on {place(plan, result)}, geometric means over blocks "
+        "with 95 % intervals (two-stage procedure of Stein; the sensor's step in quadrature). "
+        "Below the smallest difference, given last, nothing could have been shown."
     )
     head = ("cell", "rail", "ratio", "energy", "blocks", "value", "95 % interval", "denominator is")
     return _table(result, caption, "ratios", "llllrrll" + "r", (*head, "smallest difference"), rows)
@@ -81,7 +88,7 @@ def _ratio_table(plan: StoredPlan, result: CampaignResult) -> list[str]:
 
 def _ratio_row(plan: StoredPlan, r: PairRatio) -> tuple[str, ...]:
     e = r.estimate
-    smallest = "" if r.smallest_difference is None else f"{r.smallest_difference:.2%}"
+    smallest = "" if r.smallest_difference is None else share_text(r.smallest_difference)
     limited = ", step-limited" if e is not None and e.resolution_limited else ""
     numbers = (
         ("none", "", r.reason)
@@ -103,9 +110,9 @@ def _ratio_row(plan: StoredPlan, r: PairRatio) -> tuple[str, ...]:
 def _energy_table(plan: StoredPlan, result: CampaignResult) -> list[str]:
     rows = [_energy_row(plan, e) for e in result.energies]
     caption = (
-        f"Energy per inference on {plan.board}: mean, half-width of the 95 % interval over blocks "
-        "(Type A), and standard uncertainty by the sensor's known errors (Type B), which cancel "
-        "in ratios as far as they are errors of gain."
+        f"Energy per inference on {place(plan, result)}: mean, half-width of the 95 % interval "
+        "over blocks (Type A), and standard uncertainty by the sensor's known errors (Type B), "
+        "which cancel in ratios as far as they are errors of gain."
     )
     head = ("cell", "rail", "arm", "dynamic", "static", "total", "inferences/s/W")
     return _table(result, caption, "energies", "lllrrrr", head, rows)
@@ -119,7 +126,7 @@ def _energy_row(plan: StoredPlan, e: ArmEnergy) -> tuple[str, ...]:
         figure_text(e.dynamic_j, "J"),
         figure_text(e.static_j, "J"),
         figure_text(e.total_j, "J"),
-        f"{e.inferences_per_s_per_w.mean.centre:.4g}",
+        plain_text(e.inferences_per_s_per_w.mean.centre),
     )
 
 
@@ -132,12 +139,23 @@ def figure_text(figure: Figure, unit: str) -> str:
     factor, prefix = si_scale(max(abs(centre), half))
     digits = _digits(half * factor) if half > 0 else 3
     texts = [f"{value * factor:.{digits}f}" for value in (centre, half)]
-    b = f" (B: {u_b * factor:.2g})" if u_b > 0 else ""
+    b = f" (B: {plain_text(u_b * factor, 2)})" if u_b > 0 else ""
     return f"{texts[0]} ± {texts[1]}{b} {prefix}{unit}"
 
 
-def _digits(half_width: float) -> int:
-    return min(max(0, 1 - math.floor(math.log10(half_width))), 9)
+def plain_text(value: float, digits: int = 4) -> str:
+    """A number above 0 to so many digits, never with an exponent."""
+    return f"{value:,.{_digits(value, digits)}f}"
+
+
+def share_text(share: float) -> str:
+    """A difference as a share, or as a factor where it is large."""
+    return f"a factor of {1 + share:.1f}" if share >= 1 else f"{share:.2%}"
+
+
+def _digits(value: float, digits: int = 2) -> int:
+    """Decimals that show so many digits of a value above 0."""
+    return min(max(0, digits - 1 - math.floor(math.log10(value))), 12)
 
 
 def _validity_table(result: CampaignResult) -> list[str]:

@@ -8,6 +8,7 @@ caption. The same journal gives the same bytes.
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,8 +22,16 @@ from bacmac.power.campaign.analysis import analyse_campaign
 from bacmac.power.campaign.checks import CHECKS
 from bacmac.power.campaign.figures import Drawing
 from bacmac.power.campaign.journal import Journal
+from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.methods import MethodFacts, methods_paragraph
-from bacmac.power.campaign.paper import figure_text, paper_bib, paper_tex
+from bacmac.power.campaign.paper import (
+    figure_text,
+    paper_bib,
+    paper_tex,
+    place,
+    plain_text,
+    share_text,
+)
 from bacmac.power.campaign.report_figures import (
     Accuracy,
     accuracy_drawings,
@@ -169,6 +178,9 @@ def method_facts(plan: StoredPlan, result: CampaignResult, own: str, guard_s: fl
         guard_s,
         tuple(b.valid for b in result.blocks if b.stage == "main"),
         result.validity,
+        (len(result.aa), sum(r.verdict != "not resolvable" for r in result.aa)),
+        _reached(plan, result),
+        tuple(f"{name} {value} (usually {usual})" for name, value, usual in _limits(plan) if usual),
         tuple(dict.fromkeys(rail.info.name for rail in result.rails if rail.limited)),
         sum(r.estimate is not None and r.estimate.log_mean.widening > 1 for r in result.ratios),
         1,
@@ -184,7 +196,9 @@ def headline_sentence(plan: StoredPlan, ratio: PairRatio) -> str:
         where += f", {cell_text(plan.cells[ratio.cell])}"
     could = ""
     if ratio.smallest_difference is not None:
-        could = f" {len(ratio.blocks)} blocks could have shown {_share(ratio.smallest_difference)}."
+        could = (
+            f" {len(ratio.blocks)} blocks could have shown {share_text(ratio.smallest_difference)}."
+        )
     if e is None:
         return f"{pair.question}: not resolvable: {ratio.reason}.{could}"
     said = {
@@ -244,10 +258,12 @@ def _page(
         "svg": lambda d: Markup(d.render(PAGE, lambda f: page_svg(f, d.name, d.label))),
         "cell": lambda index: cell_text(plan.cells[index]),
         "figure": figure_text,
+        "interval": interval_text,
         "pair": pair_text,
+        "plain": plain_text,
         "ratio": ratio_text,
         "reason": lambda text: "another run of the block" if text == SAME_BLOCK else text,
-        "share": _share,
+        "share": share_text,
         "si": _si,
         "time": time_text,
     }
@@ -260,6 +276,9 @@ def _page(
         style=page_style(ACCENT),
         plan=plan,
         result=result,
+        place=place(plan, result),
+        many=len(plan.cells) > 1,
+        aa_failed=[r for r in result.aa if r.verdict != "not resolvable"],
         main=next((r for r in headline if r.pair.question == "saving"), (*headline, None)[0]),
         headlines=[headline_sentence(plan, ratio) for ratio in headline],
         headline_ratios=[r for r in result.ratios if r.rail == result.headline_rail],
@@ -270,7 +289,7 @@ def _page(
         warnings=[f for f in findings if f.level == "warn"],
         aborts=[f.text for f in findings if f.level == "abort"],
         reasons=reasons(result.validity),
-        limits=list(asdict(plan.limits).items()),
+        limits=_limits(plan),
         ledgers=list(zip(plan.pairs, plan.ledgers, strict=True)),
         clocks=_clocks(result),
         orders=_orders(result),
@@ -319,6 +338,27 @@ def _where(found: StoredFinding) -> str:
     arm = "" if found.arm is None else f", {found.arm}"
     attempt = f", attempt {found.attempt + 1}" if found.attempt else ""
     return f"cell {found.cell}, {stage}block {found.block + 1}{attempt}{arm}"
+
+
+def _reached(plan: StoredPlan, result: CampaignResult) -> tuple[int, int]:
+    """Ratios of the headline, and how many of them have an interval within the target."""
+    target = math.log1p(plan.design.target_half_width)
+    headline = result.headline()
+    met = [r for r in headline if r.estimate and r.estimate.half_width <= target * (1 + 1e-9)]
+    return len(headline), len(met)
+
+
+def _limits(plan: StoredPlan) -> list[tuple[str, str, str]]:
+    """Name, value, and the default where the plan has another."""
+    usual = asdict(Limits())
+    return [
+        (name, _words(value), "" if value == usual[name] else _words(usual[name]))
+        for name, value in asdict(plan.limits).items()
+    ]
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"{value}"
 
 
 def _unknown(result: CampaignResult) -> list[str]:
@@ -375,10 +415,6 @@ def time_text(wall_ns: int) -> str:
     """A wall clock's time in words, UTC."""
     moment = datetime.datetime.fromtimestamp(wall_ns // 10**9, datetime.timezone.utc)
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _share(share: float) -> str:
-    return f"a factor of {1 + share:.1f}" if share >= 1 else f"{share:.2%}"
 
 
 def _si(value: float, unit: str, digits: int = 4) -> str:

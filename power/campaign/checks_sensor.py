@@ -19,6 +19,7 @@ from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.run import CampaignRun, Finding
 from bacmac.power.campaign.sensor_step import StepResponse
 from bacmac.power.energy import window_power
+from bacmac.power.probe import MIN_LEVELS
 from bacmac.power.rails import RailInfo
 from bacmac.power.refresh import find_refresh
 from bacmac.power.runs import RunRecord
@@ -27,6 +28,10 @@ from bacmac.power.statistics import lag1_autocorrelation
 
 Responses = Mapping[str, StepResponse]
 """Of each rail, measured at the start of the campaign; empty where that was left out."""
+
+
+DECLARED_WITHIN = 0.1
+"""A refresh seen within this share of the declared one is that one, seen by reads apart."""
 
 
 def judged_rail(trace: PowerTrace) -> str:
@@ -111,14 +116,23 @@ def _inventory(rail: RailTrace, response: StepResponse | None, limits: Limits) -
 
 
 def refresh_s(rail: RailTrace, limits: Limits) -> float:
-    """The longest that a value stays: as declared, or as seen where that is longer and sure."""
+    """The longest that a value stays: as declared, or as seen where that is longer and sure.
+
+    Readings that toggle between two steps seem to have a period now and then. One is believed
+    where it is four readings long and no value ever changed sooner.
+    """
     declared_s = (rail.info.update_period_ns or 0) * 1e-9
-    seen = find_refresh(rail.times_ns, (rail.current_ma, rail.voltage_mv, rail.power_uw))
-    if (
-        seen.kind != "measured"
-        or seen.period_ns is None
-        or seen.n_changes < limits.min_refresh_changes
-    ):
+    columns = (rail.current_ma, rail.voltage_mv, rail.power_uw)
+    seen = find_refresh(rail.times_ns, columns)
+    if seen.kind != "measured" or seen.n_changes < limits.min_refresh_changes:
+        return declared_s
+    assert seen.period_ns is not None
+    changes = max((rail.times_ns[1:][np.diff(column) != 0] for column in columns), key=len)
+    soonest_ns = float(np.min(np.diff(changes)))
+    apart_ns = float(np.max(np.diff(rail.times_ns)))
+    if seen.period_ns * 1e-9 < (1 + DECLARED_WITHIN) * declared_s:
+        return declared_s
+    if seen.period_ns < 4 * seen.read_gap_ns or soonest_ns < seen.period_ns - 2 * apart_ns:
         return declared_s
     return max(declared_s, seen.period_ns * 1e-9)
 
@@ -147,10 +161,13 @@ def _refresh(record: RunRecord, rail: RailTrace, limits: Limits) -> Iterator[Fin
 
 
 def filter_tau_s(info: RailInfo, response: StepResponse | None) -> float:
-    """Time constant of a sensor's filter: as measured at the start, else as declared, else 0."""
-    if response is not None and response.tau_s is not None:
-        return response.tau_s
-    return info.filter_tau_s or 0.0
+    """Time constant of a sensor's filter: as declared, else what it surely was at the start.
+
+    A declared one was held against the sensor's answer at the start (check 6 there).
+    """
+    if info.filter_tau_s is not None:
+        return info.filter_tau_s
+    return response.sure_tau_s if response is not None else 0.0
 
 
 def needed_guard_s(info: RailInfo, limits: Limits, response: StepResponse | None = None) -> float:
@@ -210,12 +227,13 @@ def _guard(
 
 
 def _register(rail: RailTrace, limits: Limits) -> Iterator[Finding]:
-    """Power registers round or cut down; what is neither is no power."""
-    steps = float(np.median(rail.register_w - rail.power_w)) / rail.info.power_step_w
-    margin = limits.max_register_steps
-    if not -0.5 - margin <= steps <= margin:
-        text = f"power register is {steps:+.2f} of its steps from V x I; {-0.5 - margin:+.2f} to "
-        text += f"{margin:+.2f} is rounding. V x I is used"
+    """Power registers round or cut down, and V x I has its own step; the rest is no power."""
+    step_w = rail.info.power_step_w
+    steps = float(np.median(rail.register_w - rail.power_w)) / step_w
+    margin = limits.max_register_steps + rail.info.quantum_w / (2 * step_w)
+    if not -1.0 - margin <= steps <= 0.5 + margin:
+        text = f"power register is {steps:+.2f} of its steps from V x I; {-1.0 - margin:+.2f} to "
+        text += f"{0.5 + margin:+.2f} is rounding or cutting down. V x I is used"
         yield Finding(8, "warn", rail.info.name, text)
 
 
@@ -233,14 +251,16 @@ def longest_unchanged(rail: RailTrace) -> tuple[int, float]:
 def window_noise(record: RunRecord, rail: RailTrace) -> tuple[float, float]:
     """Noise in W within windows, the step's share taken out, and correlation of neighbours.
 
-    The noisiest window speaks: one in which the sensor is stuck has none.
+    The noisiest window speaks: one in which the sensor is stuck has none. Of a window with fewer
+    than three different readings nothing is known: on the edge between two steps any noise, however
+    small, looks like 0.4 of a step.
     """
     best = (0.0, 0.0)
     step_w = rail.info.quantum_w
     for window in windows(record):
         inside = (rail.times_ns >= window.start_ns) & (rail.times_ns <= window.end_ns)
         watts = rail.power_w[inside]
-        if len(watts) < 3:
+        if len(np.unique(rail.current_ma[inside])) < MIN_LEVELS:
             continue
         noise_w = math.sqrt(max(float(np.var(watts, ddof=1)) - step_w**2 / 12, 0.0))
         if noise_w > best[0]:
@@ -307,15 +327,16 @@ def check_block_sensors(runs: Sequence[CampaignRun], limits: Limits) -> Iterator
             text = "is not the same sensor in all runs of a block; one wanted"
             yield Finding(1, "abort", name, text)
             continue
-        noises = [
-            window_noise(run.record, rail)
+        noises = {
+            run.key.position: window_noise(run.record, rail)
             for run, rail in rails
             if rail is not None and len(rail.times_ns) > 2
-        ]
-        noise_w, lag1 = max(noises, default=(0.0, 0.0))
+        }
         for run, rail in rails:
-            if rail is None or len(rail.times_ns) < 3:
+            if rail is None or run.key.position not in noises:
                 continue
+            others = (found for place, found in noises.items() if place != run.key.position)
+            noise_w, lag1 = max(others, default=(0.0, 0.0))
             n, seconds = longest_unchanged(rail)
             needed = stuck_samples_needed(rail, noise_w, lag1, limits)
             if n > needed:

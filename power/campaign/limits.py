@@ -37,7 +37,7 @@ class Limits:
         max_lag_change_share: 6: lag of the sensor at the start, against the one stored.
         min_noise_to_step: 7: below, the sensor's step is not averaged away.
         max_step_to_t: 7: uncertainty by the step over the half-width of the t interval.
-        max_register_steps: 8: power register from V x I (cut down or rounded), in its steps.
+        max_register_steps: 8: power register from V x I beyond rounding or cutting, in its steps.
         stuck_samples: 9: unchanged readings, and
         stuck_refreshes: unchanged refreshes, the longer of both counts, while
         stuck_noise_steps: noise is over this many steps, and
@@ -45,7 +45,8 @@ class Limits:
         min_step_sigmas: 9: rise from idle to work at the start, in standard uncertainties.
         max_full_scale_share: 10: current, of the most the rail can carry.
         max_idle_change_share: 11: idle after less before, of idle, and
-        max_idle_change_dynamic: of dynamic power.
+        max_idle_change_dynamic: of dynamic power, whichever is less, and
+        idle_change_sigmas: this many standard uncertainties of the change on top.
         min_dynamic_u: 12: dynamic power, in its standard uncertainties within the run.
         max_clock_share: 13: clock read back from the one wanted.
         fixed_governors: 13: those that keep the processors' frequency.
@@ -104,6 +105,7 @@ class Limits:
     max_full_scale_share: float = 0.9
     max_idle_change_share: float = 0.02
     max_idle_change_dynamic: float = 0.10
+    idle_change_sigmas: float = 4.0
     min_dynamic_u: float = 5.0
     max_clock_share: float = 0.001
     fixed_governors: tuple[str, ...] = ("performance", "powersave", "userspace")

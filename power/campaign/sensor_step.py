@@ -20,12 +20,13 @@ from bacmac.host.runtime.results import Window
 from bacmac.host.runtime.session import Session
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.run import Finding
+from bacmac.power.probe import MIN_LEVELS
 from bacmac.power.rails import RailInfo, RailSource, chosen_rails
 from bacmac.power.refresh import Floats
 from bacmac.power.sampler import PowerTrace, RailTrace, Sampler
 from bacmac.power.statistics import lag1_autocorrelation
 
-PULSES = 6
+PULSES = 10
 PULSE_S = 1.5
 PULSE_REFRESHES = 4
 """A pulse holds at least this many refreshes of the slowest rail."""
@@ -56,11 +57,12 @@ class StepResponse:
     lag1: float
 
     @property
-    def tau_s(self) -> float | None:
-        """Time constant of its filter: the lag without half a refresh; None where not seen."""
-        if self.lag_s is None:
-            return None
-        return max(self.lag_s - (self.info.update_period_ns or 0) * 0.5e-9, 0.0)
+    def sure_tau_s(self) -> float:
+        """Time constant that its filter surely has: the lag less half a refresh and two u; or 0."""
+        if self.lag_s is None or self.u_lag_s is None:
+            return 0.0
+        refresh_s = (self.info.update_period_ns or 0) * 1e-9
+        return max(self.lag_s - 2 * self.u_lag_s - refresh_s / 2, 0.0)
 
     @property
     def sentence(self) -> str:
@@ -115,9 +117,10 @@ def sensor_step_response(
         sampler.start()
         try:
             clock.sleep_ns(round(length_s * 1e9))
-            for _ in range(PULSES):
+            for i in range(PULSES):
                 pulses.append(session.repeat_unverified(images, passes).window)
-                clock.sleep_ns(round(length_s * 1e9))
+                # pauses differ, so that pulses meet every phase of a sensor's refresh
+                clock.sleep_ns(round(length_s * (1 + i / (PULSES * PULSE_REFRESHES)) * 1e9))
         except BaseException:  # Ctrl-C too: leave no thread that reads sensors
             sampler.abandon()
             raise
@@ -158,11 +161,13 @@ def _response(rail: RailTrace, pulses: Sequence[Window], limits: Limits) -> Step
         rises += [busy - before, busy - after]
         areas += [up, down]
         idle = watts[(seconds >= start - length / 2) & (seconds < start)]
-        if len(idle) > 2:
+        if len(idle) > 2 and len(np.unique(idle)) >= MIN_LEVELS:
             spreads.append(float(np.var(idle, ddof=1)))
             correlations.append(lag1_autocorrelation(idle.tolist()) or 0.0)
     step_w, n = float(np.mean(rises)), len(pulses)
-    noise_w = math.sqrt(max(float(np.median(spreads)) - rail.info.quantum_w**2 / 12, 0.0))
+    # readings on two steps at most do not show a noise
+    variance = float(np.median(spreads)) if 2 * len(spreads) > n else 0.0
+    noise_w = math.sqrt(max(variance - rail.info.quantum_w**2 / 12, 0.0))
     # both edges of a pulse share its middle, so pulses are what is independent
     u_step_w = math.hypot(
         float(np.std(np.mean(np.reshape(rises, (n, 2)), axis=1), ddof=1)) / math.sqrt(n),
@@ -173,7 +178,7 @@ def _response(rail: RailTrace, pulses: Sequence[Window], limits: Limits) -> Step
         lag_s = float(np.mean(areas)) / step_w
         per_pulse = np.mean(np.reshape(areas, (n, 2)), axis=1)
         u_lag_s = float(np.std(per_pulse, ddof=1)) / math.sqrt(n) / step_w
-    lag1 = float(np.median(correlations))
+    lag1 = float(np.median(correlations)) if correlations else 0.0
     return StepResponse(rail.info, n, step_w, u_step_w, lag_s, u_lag_s, noise_w, lag1)
 
 
@@ -245,8 +250,7 @@ def _check_lag(
     if lag_s is None or u_s is None:
         return
     refresh_s = (info.update_period_ns or 0) * 1e-9
-    sure_tau_s = max(lag_s - 2 * u_s - refresh_s / 2, 0.0)
-    needed_s = limits.guard_filter_taus * sure_tau_s + refresh_s
+    needed_s = limits.guard_filter_taus * response.sure_tau_s + refresh_s
     if guard_s < needed_s * (1 - 1e-9):
         text = f"answers {lag_s:.3f} s late; a guard of {needed_s:.3f} s is needed, not {guard_s:g}"
         yield Finding(6, "abort", info.name, text)

@@ -1,12 +1,12 @@
 """What a campaign will take, and how narrow its intervals can be expected to be, before any run.
 
 Estimates, each with its model. Time: the windows of every run, and LOAD_S to load its overlay.
-Disk: samples as compressed columns. Half-widths: Stein's interval, t s / sqrt(K), with the spread s
-of a block's log ratio from the noise that the emulated board's coefficient table assumes (noise of
-two time constants averaged over a run's own windows, and a factor that each loading of an overlay
-draws), and the uncertainty by the sensor's step in quadrature (Widrow and Kollar, Quantization
-Noise, 2008). Drift between blocks cancels in a block and is left out. On a board its own noise
-decides: `bacmac power probe` finds it.
+Disk: samples as compressed columns, by journals of emulated campaigns. Half-widths: Stein's
+interval, t s / sqrt(K), with the spread s of a block's log ratio from the noise that the emulated
+board's coefficient table assumes (noise of two time constants averaged over a run's own windows,
+and a factor that each loading of an overlay draws), and the uncertainty by the sensor's step in
+quadrature (Widrow and Kollar, Quantization Noise, 2008). Drift between blocks cancels in a block
+and is left out. On a board its own noise decides: `bacmac power probe` finds it.
 
 With 0.5 W against 0.7 W of dynamic power, 10 s runs and 5 s idle windows the model gives
 s = 1.4 %, so 3 % / sqrt(K) from ten blocks on, as simulated campaigns do (power/simulation.py).
@@ -27,10 +27,10 @@ from bacmac.power.statistics import COVERAGE_FACTOR, MAX_HALF_WIDTH, student_qua
 
 LOAD_S = 2.0
 """Assumed for loading an overlay: a 19 MB bitstream through PCAP, and reading its hand-off."""
-READING_BYTES = 43e3 / 36e3
-"""Of one reading (time, V, I, P), compressed: 60 s of 12 rails at 50 Hz take 43 kB."""
-RUN_BYTES = 8e3
-"""Of all else that is kept of a run: windows, counters, hashes, surroundings, index pages."""
+READING_BYTES = 4.0
+"""Of one reading (time, V, I, P), compressed: most of it its time, which is jittered on purpose."""
+RAIL_BYTES, RUN_BYTES, CAMPAIGN_BYTES = 3e3, 6e3, 1e5
+"""Of pages that columns do not fill, of all else of a run, and of what is kept once."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def amount(plan: CampaignPlan, rails: Sequence[RailInfo], main_blocks: Sequence[
         aa_blocks + sum(main_blocks),
         runs,
         runs * run_duration_s(plan, rails),
-        runs * (RUN_BYTES + readings * READING_BYTES),
+        CAMPAIGN_BYTES + runs * (RUN_BYTES + len(rails) * RAIL_BYTES + readings * READING_BYTES),
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from bacmac.power.campaign.forecast import (
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.pairs import pair_ledger
 from bacmac.power.campaign.plan import CampaignPlan, Design, Pair
+from bacmac.power.campaign.plan_file import load_plan
 from bacmac.power.campaign.planned_power import assumed_powers, emulated_powers, planned_rails
 from bacmac.power.campaign.remarks import plan_remarks
 from bacmac.power.coefficients import load_coefficients
@@ -133,6 +137,31 @@ def test_time_is_that_of_every_window_of_every_run(small_plan: CampaignPlan) -> 
     assert most.blocks == 10 + 20
     assert most.runs == 2 * 10 + 3 * 20
     assert most.duration_s == most.runs * run_duration_s(plan, rails)
+
+
+def test_the_disk_it_takes_is_that_of_a_journal(
+    small_plan: CampaignPlan, run: Callable[..., Any], packed_files: dict[str, Path], tmp_path: Path
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "campaign.toml").read_text("utf-8")
+    for old, new in (
+        ("[16, 64]", "[16]"),
+        ("aa_blocks = 10", "aa_blocks = 0"),
+        ("max_blocks = 60", "max_blocks = 10"),
+        ("max_die_c = 85.0", "max_idle_change_dynamic = 10.0"),
+        ('"digits-', f'"{packed_files["bac"].parent}/digits-'),
+        ('"digits_test.npz"', f'"{small_plan.images.source}"'),
+    ):
+        text = text.replace(old, new)
+    plan_file, journal = tmp_path / "campaign.toml", tmp_path / "x.journal"
+    plan_file.write_text(text, "utf-8")
+    plan = load_plan(plan_file)
+    rails, _ = planned_rails(plan)
+
+    outcome = run("campaign", "run", plan_file, "-o", journal)
+
+    assert outcome.status == 0, outcome.err
+    expected = amount(plan, rails, [10]).disk_bytes
+    assert journal.stat().st_size == pytest.approx(expected, rel=0.25)
 
 
 def test_a_slow_rail_lengthens_the_guard(small_plan: CampaignPlan) -> None:

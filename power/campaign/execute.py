@@ -25,7 +25,7 @@ from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.live import LiveView, RailPower, View
 from bacmac.power.campaign.measure import Measurer
 from bacmac.power.campaign.plan import CampaignPlan, Cell, RunKey
-from bacmac.power.campaign.progress import journal_progress, running_ratios
+from bacmac.power.campaign.progress import RunningRatio, journal_progress, running_ratios
 from bacmac.power.campaign.result import RunSummary, result_json
 from bacmac.power.campaign.run import CampaignRun, Finding
 from bacmac.power.campaign.sensor_step import StepResponse, check_step_responses
@@ -118,7 +118,8 @@ class _Execution:
         self._headline = headline_rail([info.name for info in infos])
         self._responses: dict[str, StepResponse] = {}
         self._main_runs: list[RunSummary] = []
-        self._cell_shown = plan.cells[0]
+        self._cell = plan.cells[0]
+        self._ratios: tuple[RunningRatio, ...] = ()
         self._rail_powers: tuple[RailPower, ...] = ()
         self._emulated = rails.emulated or board.provenance != "board"
         self._runs_made, self._began_s = 0, time.monotonic()
@@ -133,7 +134,7 @@ class _Execution:
         try:
             self._begin()
             for cell in self._plan.cells:
-                self._cell(cell)
+                self._make_cell(cell)
             self._end()
         except _Ended as ended:
             self._say(ended.outcome.text)
@@ -205,11 +206,12 @@ class _Execution:
 
     # ---- cells and blocks
 
-    def _cell(self, cell: Cell) -> None:
+    def _make_cell(self, cell: Cell) -> None:
         journal = self._journal
-        self._cell_shown = cell
+        self._cell = cell
         made = journal.runs(cell=cell.index, stage="main")
         self._main_runs = [summarize_run(run) for run in made]
+        self._ratios = self._running_ratios()
         self._blocks_owed(cell)
         if journal.main_blocks(cell.index) is None:
             self._fix_blocks(cell)
@@ -235,22 +237,26 @@ class _Execution:
                 self._abort(f"{_block_text(keys[0])} did not come good in {MAX_TRIES} attempts")
             if self._stop.requested:
                 raise _Ended(Outcome("stopped", "stopped between two blocks; all is stored"))
-            self._block(keys)
-            self._progress = journal_progress(self._journal)
+            if not self._block(keys):
+                self._progress = journal_progress(self._journal)
 
     def _next_block(self, cell: Cell) -> tuple[RunKey, ...]:
         owed = [key for key in self._journal.owed() if key.cell == cell.index]
         return tuple(key for key in owed if _same_block(key, owed[0]))
 
-    def _block(self, keys: Sequence[RunKey]) -> None:
-        """One attempt at a block: every run, or up to the one that makes it invalid."""
+    def _block(self, keys: Sequence[RunKey]) -> bool:
+        """One attempt at a block: every run, or up to the one that makes it invalid.
+
+        Returns:
+            whether the block counts.
+        """
         made: list[CampaignRun] = []
         for key in keys:
             if self._stop.requested:
                 self._stopped(key, "stopped between two runs")
             run = self._run(key)
             if run is None:
-                return
+                return False
             made.append(run)
             limits = self._plan.limits
             findings = check_run(run, self._plan, limits, self._responses)
@@ -262,12 +268,14 @@ class _Execution:
             self._rail_powers = _powers(run)
             self._judge([*findings, *block_findings], key)
             if _invalid([*findings, *block_findings]):
-                return
+                return False
         if keys[0].stage == "main":
             self._main_runs += [summarize_run(run) for run in made]
+            self._ratios = self._running_ratios()
         self._journal.checkpoint()
         self._progress = journal_progress(self._journal)
         self._live.block_ended(self._view(None, None))
+        return True
 
     def _run(self, key: RunKey) -> CampaignRun | None:
         """A run; None where it failed, and its block is to be made again."""
@@ -351,6 +359,9 @@ class _Execution:
         self._journal.event(text)
         self._live.say(text)
 
+    def _running_ratios(self) -> tuple[RunningRatio, ...]:
+        return running_ratios(self._plan, self._cell.index, self._main_runs, self._headline)
+
     def _view(self, key: RunKey | None, phase: Phase | None) -> View:
         seconds = None
         if self._runs_made:
@@ -364,7 +375,7 @@ class _Execution:
             self._progress,
             self._rail_powers,
             self._headline,
-            running_ratios(self._plan, self._cell_shown.index, self._main_runs, self._headline),
+            self._ratios,
             seconds,
         )
 

@@ -29,8 +29,10 @@ class Heard:
     views: list[View] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     on_view: Callable[[View], None] = lambda view: None
+    key: RunKey | None = None
 
     def show(self, view: View) -> None:
+        self.key = view.key
         self.views.append(view)
         self.on_view(view)
 
@@ -203,12 +205,16 @@ def test_a_finished_campaign_owes_nothing(plan: CampaignPlan, tmp_path: Path) ->
 def test_readings_that_fail_make_the_block_again_in_the_same_order(
     plan: CampaignPlan, tmp_path: Path
 ) -> None:
+    heard, failed = Heard(), []
+    target = block_keys(plan, 0, "main", 1)[1]
+
     def fail(time_ns: int) -> None:
-        if 30_000_000_000 < time_ns < 30_300_000_000:
+        if heard.key == target and len(failed) < 20:
+            failed.append(time_ns)
             raise RailError("the bus does not answer")
 
     with Journal.create(tmp_path / "a.journal", plan) as journal:
-        outcome = carry_out(plan, journal, at_read=fail)
+        outcome = carry_out(plan, journal, heard, at_read=fail)
         bad = [state for state in journal.states() if state.state == "invalid"]
         kept = [run for run in journal.runs(valid_only=False) if run.read_errors]
         again = without_attempt(done(journal))
@@ -298,15 +304,15 @@ def test_a_run_that_works_is_finished_when_asked_to_stop(
 
 
 def test_asked_twice_a_run_is_dropped_at_once(plan: CampaignPlan, tmp_path: Path) -> None:
-    stop, asked = Stop(), []
+    stop, heard, asked = Stop(), Heard(), []
 
     def ask(time_ns: int) -> None:
-        if time_ns > 30_000_000_000 and len(asked) < 2:
+        if heard.key == block_keys(plan, 0, "main", 1)[1] and len(asked) < 2:
             asked.append(time_ns)
             stop.request()
 
     with Journal.create(tmp_path / "a.journal", plan) as journal:
-        outcome = carry_out(plan, journal, stop=stop, at_read=ask)
+        outcome = carry_out(plan, journal, heard, stop, at_read=ask)
 
         assert outcome.ended == "stopped"
         assert "was dropped" in outcome.text

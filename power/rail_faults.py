@@ -207,7 +207,7 @@ class FaultyRails(EmulatedRails):
                 self._wait(round(GAP_S * 1e9))
                 return sample._replace(time_ns=self._faulty_clock.now_ns())
             case "stuck":
-                return self._kept.get(("stuck", fault.rail), sample)._replace(time_ns=now)
+                return self._kept.setdefault(("stuck", fault.rail), sample)._replace(time_ns=now)
             case "i2c-error":
                 raise RailError(f"rail {fault.rail}: emulated: Input/output error")
             case "wrong-page":

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from bacmac.host.errors import TraceTooShortError
+from bacmac.power.analysis import ROUNDING
 from bacmac.power.campaign.checks_sensor import Responses, judged_rail, window_noise, windows
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.run import CampaignRun, Finding
@@ -45,7 +46,7 @@ def check_power(run: CampaignRun, limits: Limits, responses: Responses) -> Itera
         noise = window_noise(record, rail)
         known_w = response.step_w if response is not None and not unseen else None
         yield from _idle(record, rail, power, noise, known_w, name == judged, limits)
-        if power.dynamic_w <= 0:
+        if power.dynamic_w <= ROUNDING * abs(power.idle_w):
             text = f"dynamic power is {power.dynamic_w * 1e3:.1f} mW: kept, and no ratio has it"
             yield Finding(12, "warn", name, text)
         if name == judged:

@@ -32,7 +32,7 @@ _NOT_WRITTEN = {
 """SQLite's words for what keeps it from writing (SQLite, "Result and Error Codes"), and ours."""
 _DAMAGED = (
     *("file is not a database", "malformed", "disk I/O error", "unsupported file format"),
-    *("no such table", "no such column", "Could not decode"),
+    "Could not decode",
 )
 
 
@@ -51,6 +51,9 @@ def sqlite_errors(path: Path, *, writing: bool) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+    except UnicodeDecodeError as error:  # SQLite's message names a table by damaged bytes
+        found = "names that are not UTF-8"
+        raise JournalError(path, "file", found=found, expected="a journal") from error
 
 
 def _told(path: Path, words: str, writing: bool) -> BacmacError | None:

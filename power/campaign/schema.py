@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from functools import cache
 
 from bacmac.host.errors import JournalError
 
@@ -121,7 +122,7 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
     """Steps that a file has had.
 
     Raises:
-        JournalError: it is no journal, or a later release made it.
+        JournalError: it is no journal, a later release made it, or its tables are damaged.
     """
     if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise JournalError(path, "file", found="another SQLite file", expected="a journal")
@@ -134,7 +135,29 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
             expected=f"1 to {VERSION}",
             hint="a later bacmac made it" if version > VERSION else "",
         )
+    if not _tables_after(version) <= _tables(db):
+        raise JournalError(
+            path,
+            "tables",
+            found="others",
+            expected=f"those of version {version}",
+            hint="the file is damaged",
+        )
     return version
+
+
+@cache
+def _tables_after(version: int) -> frozenset[tuple[str, str, str]]:
+    db = sqlite3.connect(":memory:")
+    for step in STEPS[:version]:
+        step(db)
+    tables = _tables(db)
+    db.close()
+    return tables
+
+
+def _tables(db: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
+    return frozenset(db.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master"))
 
 
 def migrate(db: sqlite3.Connection, version: int) -> None:

@@ -37,6 +37,7 @@ DEFAULT_BATCH_IMAGES = 64
 """As `bacmac compare`: images held on chip where the plan names no batch size."""
 MAX_ARMS = 8
 MAX_CELLS = 1000
+_PYNQ = ("", "emulated")
 _WORD = r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*"
 _WORD_IN_WORDS = "letters and digits, with single . _ or - between them"
 
@@ -108,10 +109,11 @@ def _words(top: Table) -> tuple[str, str]:
     """Device and rails; emulated ones are opened, so that their options are known to be good."""
     device = top.line("device") if "device" in top.names() else "functional:"
     rails = top.line("rails") if "rails" in top.names() else "emulated:"
-    kind, colon, _ = device.partition(":")
-    if device and (not colon or f"{kind}:" not in DEVICES):
+    kind, colon, option = device.partition(":")
+    known = f"{kind}:" in DEVICES and (kind != "pynq" or option.partition(",")[0] in _PYNQ)
+    if device and not (colon and known):
         top.problem("device", device, f"one of {', '.join(DEVICES)}: where the campaign runs")
-    elif kind in ("functional", "reference"):
+    elif kind in ("functional", "reference", "rtl"):
         try:
             open_board(device).close()
         except BacmacError as error:

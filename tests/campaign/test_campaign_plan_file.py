@@ -8,14 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bacmac.host.errors import InputError
 from bacmac.overlays.registry import load_overlay
-from bacmac.power.campaign.plan import Design, Pair
+from bacmac.power.campaign.plan import CampaignPlan, Design, Pair
 from bacmac.power.campaign.plan_file import load_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = (ROOT / "docs" / "campaign.toml").read_text(encoding="utf-8")
+
+VALUES = (
+    *("0", "-1", "1e400", "nan", "true", "9" * 30, "1979-05-27", '""', '"/"', '"."', '"/dev/null"'),
+    *("[]", "[[]]", "{}", '[1, "a"]', "[nan]", '["12V"]', "[187.5, 187.5]", '"\\u0000"', '"a\\nb"'),
+    *('"emulated:1s-cache"', '"functional:clock-hz=-1"', '"hwmon:"', '"pynq:"', '"x.toml"'),
+)
+"""What a line's value is replaced by, as TOML."""
 
 Write = Callable[..., Path]
 
@@ -48,6 +57,13 @@ def refusal(path: Path) -> str:
     with pytest.raises(InputError) as refused:
         load_plan(path)
     return str(refused.value)
+
+
+def plan_or_refusal(path: Path) -> tuple[CampaignPlan | None, str]:
+    try:
+        return load_plan(path), ""
+    except InputError as error:
+        return None, str(error)
 
 
 def test_the_documented_plan_is_the_file_beside_the_page() -> None:
@@ -151,6 +167,8 @@ def test_an_overlay_may_be_a_manifest_beside_the_plan(write: Write, tmp_path: Pa
         ('name = "digits"', "", "name", "found nothing"),
         ('"functional:" ', '"fpga:"', "device", "functional:"),
         ('"functional:" ', '"functional:no-such=1"', "device", "no-such"),
+        ('"functional:" ', '"rtl:no-such=1"', "device", "no-such"),
+        ('"functional:" ', '"pynq:other"', "device", "pynq:emulated"),
         ('"functional:" ', '"pynq:"', "board", "which board it is"),
         ('"functional:" ', '"ssh://board"', "device", "one of functional:"),
         ('"emulated:" ', '"emulated:nope"', "rails", "no emulated board"),
@@ -227,6 +245,28 @@ def test_models_that_see_other_inputs_are_refused(write: Write, tmp_path: Path) 
     np.savez(tmp_path / "digits_test.npz", images=images[:, :, :5])
 
     assert "images: found 'digits_test.npz'" in refusal(plan)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_whatever_stands_there_is_a_plan_or_told_in_one_line(
+    write: Write, data: st.DataObject
+) -> None:
+    lines = EXAMPLE.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(lines) - 1))
+        key = lines[place].partition("=")[0]
+        lines[place] = f"{key}= {data.draw(st.sampled_from(VALUES))}"
+    path = write()
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    plan, told = plan_or_refusal(path)
+
+    assert (plan is None) == bool(told)
+    assert plan is None or (plan.pairs and plan.cells and len(plan.sha256) == 64)
+    assert len(told.splitlines()) <= 1
 
 
 @pytest.mark.parametrize("text", ["a = ", "\0", "[arms]\n[arms]"])

@@ -93,6 +93,11 @@ def titled(emulated: bool, text: str) -> str:
     return f"EMULATED: {text}" if emulated else text[:1].upper() + text[1:]
 
 
+def _title_above(figure: Figure, title: str) -> None:
+    """A title of the whole figure, from its left edge."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+
+
 @dataclass(frozen=True)
 class ForestRow:
     """One ratio of a forest plot.
@@ -147,7 +152,7 @@ def forest(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("ratio of energies")
-        axes.set_title(titled(emulated, f"ratios, {rail}"), x=0, ha="left")
+        _title_above(figure, titled(emulated, f"ratios, {rail}"))
 
     label = f"Ratios of energy per inference on {rail} with 95 % intervals and a line at 1"
     return Drawing(name, label, caption, 4.2, 1.0 + 0.42 * len(rows), emulated, draw)
@@ -177,13 +182,7 @@ def energies(
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (quantity, groups) in zip(all_axes, panels.items(), strict=True):
             _energy_panel(axes, quantity, groups, arms, theme)
-        figure.suptitle(
-            titled(emulated, f"every block, {rail}"),
-            x=0.01,
-            ha="left",
-            fontsize=11.5,
-            fontweight="bold",
-        )
+        _title_above(figure, titled(emulated, f"every block, {rail}"))
 
     label = f"Energy per inference of {', '.join(arms)} on {rail}, every block a point"
     return Drawing(name, label, caption, 4.2, 2.9, emulated, draw)

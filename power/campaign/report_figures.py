@@ -75,7 +75,8 @@ def forest_drawings(plan: StoredPlan, result: CampaignResult) -> tuple[Drawing, 
             _forest_rows(plan, [r for r in result.ratios if r.rail == rail]),
             f"Ratio of energies per inference, numerator over denominator; right of the line at 1 "
             "the denominator takes less. Filled: dynamic energy, above idle; hollow: all energy of "
-            f"the rail. Lines: 95 % intervals, sensor step included; grey: not resolvable. "
+            f"the rail. Lines: 95 % intervals, sensor step included; grey: not resolvable; "
+            "†: limited by the sensor's step. "
             f"{_counts(result)} {_sensor(result, rail)}",
             emulated=result.emulated,
         )
@@ -116,15 +117,15 @@ def _forest_row(ratio: PairRatio) -> ForestRow:
     e, label = ratio.estimate, f"{pair_text(ratio)}, {ratio.quantity}"
     if e is None:
         return ForestRow(label, missing="no ratio: not above zero")
-    limited = ", step-limited" if e.resolution_limited else ""
+    limited = " †" if e.resolution_limited else ""
     return ForestRow(
-        label + limited,
+        label,
         e.ratio,
         e.low,
         e.high,
         ratio.quantity == "dynamic",
         e.verdict != "not resolvable",
-        interval_text(ratio),
+        interval_text(ratio) + limited,
     )
 
 

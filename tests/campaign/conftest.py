@@ -42,6 +42,7 @@ def _load_beside(name: str) -> None:
 
 
 _load_beside("made_runs")
+_load_beside("made_campaigns")
 _load_beside("synthetic_runs")
 
 

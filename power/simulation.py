@@ -131,7 +131,7 @@ def simulate_two_stage(
         k = second_stage_blocks(
             [pilot], stages.target_half_width, stages.pilot_blocks, stages.max_blocks
         )
-        noise_w = float(np.median(np.sqrt(seen.noise_w2[i, :k])))
+        noise_w = seen.noise_w(i, k)
         u_w = math.sqrt(2) * step_uncertainty_w(c.step_w, noise_w)
         u_step = math.hypot(*(u_w / float(dynamic[arm][i, :k].mean()) for arm in ("bac", "mac")))
         estimates.append(
@@ -147,14 +147,21 @@ def simulate_two_stage(
 
 @dataclass(frozen=True, eq=False)
 class _Windows:
-    """Variance of each window's samples with the step's share taken out, (n, blocks, 6)."""
+    """Variance of each window's samples with the step's share taken out, (n, blocks, 2 arms, 3)."""
 
     n: int
     blocks: int
     noise_w2: Values = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "noise_w2", np.zeros((self.n, self.blocks, 6)))
+        object.__setattr__(self, "noise_w2", np.zeros((self.n, self.blocks, 2, 3)))
+
+    def noise_w(self, campaign: int, blocks: int) -> float:
+        """Least of the medians of idle and run of either arm, as campaigns are analysed."""
+        noise = np.sqrt(self.noise_w2[campaign, :blocks])
+        return min(
+            float(np.median(noise[:, arm, windows])) for arm in (0, 1) for windows in ([0, 2], 1)
+        )
 
 
 def coverage(
@@ -180,7 +187,7 @@ def _dynamic_w(
     clock_s = 0.0
     for block, order in enumerate(orders):
         block_factor = np.exp(c.block_effect * rng.standard_normal(n))
-        for place, arm in enumerate(order):
+        for arm in order:
             run_factor = np.exp(c.run_effect * rng.standard_normal(n))
             power_w = true_w[arm] * block_factor * run_factor
             means: list[Values] = []
@@ -198,8 +205,8 @@ def _dynamic_w(
                 drift = _drift_w(c, clock_s + length_s / 2, phase)
                 true_mean = c.idle_w + level + drift + load_w + heat_mean + slow
                 if seen is not None:
-                    of_window = 3 * place + len(means)
-                    seen.noise_w2[:, block, of_window] = _seen_noise_w2(c, true_mean, window_s, rng)
+                    noise_w2 = _seen_noise_w2(c, true_mean, window_s, rng)
+                    seen.noise_w2[:, block, int(arm == "mac"), len(means)] = noise_w2
                 means.append(_rounded_mean(true_mean, c.step_w, c.noise_w) + fast)
                 clock_s += length_s
             before, run, after = means

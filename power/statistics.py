@@ -292,8 +292,8 @@ def two_stage_mean(values: Sequence[float], pilot_blocks: int, level: float = LE
     Neighbouring blocks that are alike make every such interval too narrow. Where their
     correlation r is above 1.5 / sqrt(K) the standard error is widened by sqrt((1 + r) / (1 - r)),
     that of a mean of first-order autoregressive values (Zieba and Ramza, Metrology and
-    Measurement Systems 18, 2011), with r freed of its bias of -(1 + 4 r) / K (Marriott and Pope,
-    Biometrika 41, 1954) and the larger of pilot's and all blocks' spread; it never narrows.
+    Measurement Systems 18, 2011), and of the larger of the pilot's and all blocks' spread; it
+    never narrows.
     Against merging neighbours where r is above 2 / sqrt(K) this holds the truth more often where
     blocks are alike, and as often where they are not (tests/benchmarks/coverage_of_intervals.py).
 
@@ -308,7 +308,7 @@ def two_stage_mean(values: Sequence[float], pilot_blocks: int, level: float = LE
     lag1 = lag1_autocorrelation(values)
     factor, half_width = 1.0, stein
     if lag1 is not None and n >= MIN_CORRELATED and lag1 > ALIKE / math.sqrt(n):
-        r = min((n * lag1 + 1) / (n - 4), MAX_LAG1)
+        r = min(lag1, MAX_LAG1)
         factor = math.sqrt((1 + r) / (1 - r))
         all_blocks = student_quantile((1 + level) / 2, n - 1) * float(np.std(values, ddof=1))
         half_width = factor * max(stein, all_blocks / math.sqrt(n))

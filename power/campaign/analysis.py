@@ -11,6 +11,7 @@ the same interval over blocks as Type A, and Type B beside it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -272,10 +273,24 @@ def aa_ratios(
 
 
 def rail_quantisation(blocks: Blocks, rail: str) -> Quantisation:
-    """What the step of a rail's sensor does, from the spread within every window of a cell."""
-    own = [run.rails[rail].power for block in blocks.values() for run in block]
+    """What the step of a rail's sensor does, from the spread within every window of a cell.
+
+    Noise is pooled apart for idle and run of each arm, and the least counts: where one of them
+    lies at the edge of a step its readings jump between two values, which looks like noise of
+    0.4 steps whatever the noise is. (Simulated, noise of 0.19 steps on a settled board: what
+    rounding does to a ratio is then inside 1.96 u_q in all of 600 campaigns, with one median over
+    all windows in 97 %.)
+    """
     info = next(iter(blocks.values()))[0].infos[rail]
-    return quantisation(info, [w.sd_w for p in own for w in (p.before, p.run, p.after)])
+    idle: defaultdict[str, list[float]] = defaultdict(list)
+    run: defaultdict[str, list[float]] = defaultdict(list)
+    for block in blocks.values():
+        for one in block:
+            power = one.rails[rail].power
+            idle[one.key.arm] += [power.before.sd_w, power.after.sd_w]
+            run[one.key.arm].append(power.run.sd_w)
+    pooled = [quantisation(info, sds) for sds in (*idle.values(), *run.values())]
+    return min(pooled, key=lambda step: step.noise_w)
 
 
 def blocks_needed(plan: Planned, cell: Cell, runs: Sequence[RunSummary], rail: str) -> int:

@@ -10,18 +10,20 @@ import numpy as np
 from bacmac.host.runtime.results import Window
 from bacmac.power.campaign.figures import (
     ArmPoint,
-    BlockPlot,
-    BlockPoint,
     Drawing,
     EnergyGroup,
     ForestRow,
+    energies,
+    energy_accuracy,
+    forest,
+)
+from bacmac.power.campaign.figures_time import (
+    BlockPlot,
+    BlockPoint,
     RunPoint,
     TraceSpan,
     TraceView,
     blocks,
-    energies,
-    energy_accuracy,
-    forest,
     traces,
 )
 from bacmac.power.campaign.journal import StoredPlan

@@ -15,7 +15,7 @@ MUST_BE_NONE = (
 
 def test_nothing_acknowledged_is_lost_by_kills_and_damaged_logs() -> None:
     done = subprocess.run(
-        [sys.executable, "-P", SCRIPT, "20", "32", "7"], capture_output=True, text=True, check=True
+        [sys.executable, SCRIPT, "20", "32", "7"], capture_output=True, text=True, check=True
     )
 
     counts = [line.strip().split(": ") for line in done.stdout.splitlines() if line[:2] == "  "]

@@ -17,6 +17,8 @@ BENCHMARKS = (
     "rtl_speed",
     "accuracy",
     "coverage_of_intervals",
+    "sampler_cost",
+    "journal_durability",
 )
 
 

@@ -1,6 +1,6 @@
 """Checks of what was so around a run: clocks, heat, work, quiet, identity (4, 10, 13, 14, 16-18).
 
-What could not be read (None) is not judged; `unread` names it once for the whole campaign.
+What could not be read (None) is not judged; `check_unread` tells it once for the whole campaign.
 """
 
 from __future__ import annotations
@@ -179,18 +179,22 @@ def check_block_state(runs: Sequence[CampaignRun], limits: Limits) -> Iterator[F
             yield Finding(14, "invalidate", name, f"{text} allowed")
 
 
-def unread(state: Surroundings) -> tuple[str, ...]:
-    """What a check needs and the machine does not tell."""
-    facts = (
-        ("boot id", state.boot_id),
-        ("governor", state.governor),
-        ("processors' frequency", state.cpu_hz),
-        ("processor time", state.cpu_total_s),
-        ("disk writes", state.disk_written_bytes),
-        ("ambient temperature", state.ambient_c),
+def check_unread(state: Surroundings) -> Iterator[Finding]:
+    """What a check needs and the machine does not tell: that check was not made.
+
+    Ambient is judged where there is a thermometer, and few boards have one.
+    """
+    facts: tuple[tuple[int, str, object], ...] = (
+        (13, "governor", state.governor),
+        (13, "processors' frequency", state.cpu_hz),
+        (14, "die temperature", state.die_c or None),
+        (17, "processor time", state.cpu_total_s),
+        (17, "disk writes", state.disk_written_bytes),
+        (18, "boot id", state.boot_id),
     )
-    missing = [name for name, value in facts if value is None]
-    return (*missing, *(() if state.die_c else ("die temperature",)))
+    for check, what, value in facts:
+        if value is None:
+            yield Finding(check, "warn", what, "cannot be read here, so it was not judged")
 
 
 def _difference(before: float | None, after: float | None) -> float | None:

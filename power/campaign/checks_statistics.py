@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from bacmac.power.campaign.checks_state import check_unread
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.result import CampaignResult, PairRatio, RatioEstimate
 from bacmac.power.campaign.run import CampaignRun, Finding
@@ -125,12 +126,17 @@ def check_invalid_rates(result: CampaignResult, limits: Limits) -> Iterator[Find
 
 
 def check_sameness(runs: Iterable[CampaignRun], limits: Limits) -> Iterator[Finding]:
-    """Checks 4 and 16 over the campaign: equal work and outputs, times, rate of the clocks."""
+    """Checks 4 and 16 over the campaign: equal work and outputs, times, rate of the clocks.
+
+    And what the machine did not tell, by its first run.
+    """
     times: dict[tuple[int, str], list[float]] = defaultdict(list)
     outputs: dict[tuple[int, str], set[str]] = defaultdict(set)
     work: dict[tuple[int, str], set[object]] = defaultdict(set)
     clocks: dict[str | None, list[tuple[int, int]]] = defaultdict(list)
-    for run in runs:
+    for number, run in enumerate(runs):
+        if number == 0:
+            yield from check_unread(run.before)
         which = run.key.cell, run.key.arm
         times[which].append(run.record.run.duration_s)
         outputs[which].add(run.record.outputs_sha256)

@@ -34,7 +34,8 @@ class Limits:
         run_short_share: by which it may be shorter, since passes are whole.
         max_edge_share: 5: error by a window's edges, of the dynamic energy.
         guard_filter_taus: 6: the guard, in time constants of the sensor's filter, refresh added.
-        max_lag_change_share: 6: lag of the sensor at the start, against the one stored.
+        max_lag_change_share: 6: lag of the sensor at the start, against the one stored, and
+        lag_sigmas: this many standard uncertainties of it on top.
         min_noise_to_step: 7: below, the sensor's step is not averaged away.
         max_step_to_t: 7: uncertainty by the step over the half-width of the t interval.
         max_register_steps: 8: power register from V x I beyond rounding or cutting, in its steps.
@@ -94,6 +95,7 @@ class Limits:
     max_edge_share: float = 0.0025
     guard_filter_taus: float = 5.0
     max_lag_change_share: float = 0.5
+    lag_sigmas: float = 4.0
     min_noise_to_step: float = 0.5
     max_step_to_t: float = 0.5
     max_register_steps: float = 0.25

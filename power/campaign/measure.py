@@ -108,6 +108,7 @@ class Measurer:
             read_errors=record.trace.read_errors,
             sampler_share_idle=beside.sampler_share("idle", "warm up"),
             sampler_share_run=beside.sampler_share("run", "guard"),
+            requested_images=spec.n_images * spec.passes,
         )
 
     def passes(self, cell: int, arm: str) -> tuple[int, int]:

@@ -58,7 +58,7 @@ class StepResponse:
 
     @property
     def sure_tau_s(self) -> float:
-        """Time constant that its filter surely has: the lag less half a refresh and two u; or 0."""
+        """Time constant that its filter surely has: the lag less half a refresh and two u, or 0."""
         if self.lag_s is None or self.u_lag_s is None:
             return 0.0
         refresh_s = (self.info.update_period_ns or 0) * 1e-9
@@ -262,7 +262,8 @@ def _check_lag(
         old_s = info.filter_tau_s + refresh_s / 2
     if old_s is None:
         return
-    allowed_s = limits.max_lag_change_share * old_s + 2 * math.hypot(u_s, u_old_s)
+    allowed_s = limits.max_lag_change_share * old_s
+    allowed_s += limits.lag_sigmas * math.hypot(u_s, u_old_s)
     if abs(lag_s - old_s) > allowed_s:
         text = f"answers {lag_s * 1e3:.0f} ms late; {old_s * 1e3:.0f} +- {allowed_s * 1e3:.0f} ms "
         yield Finding(6, "abort", info.name, text + "was expected")

@@ -17,7 +17,6 @@ from bacmac.power.campaign.checks import CHECKS, check_block, check_campaign, ch
 from bacmac.power.campaign.checks_power import dynamic_u_w
 from bacmac.power.campaign.checks_provenance import Provenance, check_provenance
 from bacmac.power.campaign.checks_sensor import edge_share, needed_guard_s, stuck_samples_needed
-from bacmac.power.campaign.checks_state import unread
 from bacmac.power.campaign.checks_statistics import check_ratio, mad_scores
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.measure import Measurer
@@ -508,11 +507,15 @@ def test_a_limit_that_is_no_number_is_refused() -> None:
         Limits(min_run_s=-1.0)
 
 
-def test_what_a_machine_does_not_tell_is_named(clean: Made) -> None:
-    state = clean.blocks[0][0].before
+def test_what_a_machine_does_not_tell_is_told_once(clean: Made, result: CampaignResult) -> None:
+    silent = [
+        replace(run, before=replace(run.before, governor=None, die_c={})) for run in _runs(clean)
+    ]
 
-    assert unread(state) == ("ambient temperature",)
-    assert "governor" in unread(replace(state, governor=None))
+    findings = check_campaign(result, silent, clean.plan.limits)
+
+    told = [(f.check, f.level, f.subject) for f in findings if "not judged" in f.text]
+    assert told == [(13, "warn", "governor"), (14, "warn", "die temperature")]
 
 
 def test_every_check_has_a_fault_that_fires_it() -> None:

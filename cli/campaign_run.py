@@ -17,7 +17,7 @@ from bacmac.cli.output import json_option, note, print_json, print_table, say
 from bacmac.host.device.board import Board
 from bacmac.host.device.clock import VirtualClock
 from bacmac.host.device.registry import open_board
-from bacmac.host.errors import InputError, OutputError
+from bacmac.host.errors import InputError, MismatchError, OutputError
 from bacmac.power.campaign.execute import Outcome, run_campaign
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.live import LiveView, LogLines, TerminalTable, blocks_text
@@ -111,8 +111,26 @@ def find_plan(journal: Journal, moved: Path | None = None) -> CampaignPlan:
             hint="give it as --plan FILE.toml",
         )
     plan = parse_plan(moved or Path(str(known)), journal.plan_text)
-    journal.check_plan(plan)
+    for what, found, expected in files_of(plan, journal):
+        if plan.sha256 != journal.plan_sha256 and found != expected:
+            raise MismatchError(
+                journal.path,
+                what,
+                found=f"a file of sha256 {found[:12]}",
+                expected=f"{expected[:12]}, as when the campaign began",
+                hint="give back what it was, or plan a new campaign",
+            )
+    journal.check_plan(plan)  # a bitstream, or a default of this version
     return plan
+
+
+def files_of(plan: CampaignPlan, journal: Journal) -> Iterator[tuple[str, str, str]]:
+    """What a campaign is made of: its name, its sha256 now, and when the campaign began."""
+    for arm, stored in zip(plan.arms, journal.arms, strict=True):
+        what = f"overlay {arm.overlay.manifest.name} of arm {arm.name}"
+        yield what, arm.overlay.sha256, stored.overlay_sha256
+        yield f"model {arm.model.path} of arm {arm.name}", arm.model.sha256, stored.model_sha256
+    yield f"images {plan.images.source}", plan.images.sha256, journal.plan.images_sha256
 
 
 def carry_out(plan: CampaignPlan, journal: Journal) -> None:

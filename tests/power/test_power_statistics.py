@@ -28,7 +28,8 @@ from bacmac.power.statistics import (
 values = st.lists(st.floats(-3, 3), min_size=3, max_size=14)
 
 
-@given(a=st.floats(0.05, 200), b=st.floats(0.05, 200), x=st.floats(0, 1))
+# nearer to 1 than this, 1 - x has too few digits to compare by (scipy's own is off by 3e-9 there)
+@given(a=st.floats(0.05, 200), b=st.floats(0.05, 200), x=st.floats(0, 1 - 1e-9) | st.just(1.0))
 def test_the_incomplete_beta_function_is_scipys(a: float, b: float, x: float) -> None:
     expected = scipy.special.betainc(a, b, x)
 

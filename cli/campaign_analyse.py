@@ -10,10 +10,10 @@ import click
 from bacmac.cli.choices import FILE
 from bacmac.cli.output import json_option, note, print_json, print_table, say
 from bacmac.host.errors import MismatchError
+from bacmac.power.campaign.analysed import analysed, own_version
 from bacmac.power.campaign.boards import BoardsResult, analyse_boards, boards_json
 from bacmac.power.campaign.diff import Side
 from bacmac.power.campaign.journal import Journal
-from bacmac.power.campaign.report import analysed, own_version
 from bacmac.power.campaign.result import (
     ArmEnergy,
     CampaignResult,

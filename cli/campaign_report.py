@@ -19,7 +19,9 @@ from bacmac.power.campaign.diff import (
     property_differences,
 )
 from bacmac.power.campaign.journal import Journal
+from bacmac.power.campaign.side import campaign_side
 from bacmac.power.compare import ratio_text
+from bacmac.power.report import require_report
 
 
 @click.command()
@@ -41,7 +43,8 @@ def report(journal: Path, output: Path | None, trace_block: int | None) -> None:
     Every figure is computed anew from the raw samples. The page is one file that needs no network
     and no script; figures are SVG and PDF for a paper. The same journal gives the same bytes.
     """
-    from bacmac.power.campaign.report import write_report
+    require_report()
+    from bacmac.power.campaign.report import write_report  # needs the extra
 
     name = output or Path(journal.stem)
     with Journal.open(journal) as opened:
@@ -67,8 +70,6 @@ def diff(a: Path, b: Path, varying: Sequence[str], as_json: bool) -> None:
     Where anything that moves energy differs the comparison is refused, and every property that
     differs is named. An emulated campaign is never compared with a measured one.
     """
-    from bacmac.power.campaign.side import campaign_side
-
     sides = []
     for path in (a, b):
         with Journal.open(path) as opened:

@@ -79,17 +79,6 @@ PAGE = Theme("#010203", "#040506", "#070809", "none")
 PAPER = Theme("#000000", "#606060", "#ffffff", "path")
 
 
-def si_scale(value: float) -> tuple[float, str]:
-    """Factor and prefix that show a value between 1 and 1000."""
-    for factor, prefix in (
-        *((1e12, "p"), (1e9, "n"), (1e6, "µ"), (1e3, "m")),
-        *((1.0, ""), (1e-3, "k"), (1e-6, "M")),
-    ):
-        if abs(value) * factor < 999.5:
-            return factor, prefix
-    return 1e-9, "G"
-
-
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in units of the page: about 360 wide makes 4.2."""
     return Figure(figsize=(width * 1.2, height * 1.25), layout="constrained")

@@ -23,10 +23,10 @@ from bacmac.power.drawing import (
     new_figure,
     page_svg,
     ratio_axis,
-    si_scale,
 )
 from bacmac.power.runs import ArmName, RunRecord
 from bacmac.power.statistics import RatioEstimate
+from bacmac.power.units import si_scale
 
 COLOURS: dict[str, str] = {"bac": "#0f8bb3", "mac": "#d1691e"}
 """Readable on white and on near black, and apart for colour-blind eyes (blue and orange)."""

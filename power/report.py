@@ -19,6 +19,7 @@ from bacmac.power.arms import ArmSummary
 from bacmac.power.compare import Comparison, ratio_text
 from bacmac.power.runs import RunRecord
 from bacmac.power.statistics import Interval, RatioEstimate
+from bacmac.power.units import si_scale
 
 SCHEMA = "bacmac.comparison"
 SCHEMA_VERSION = 1
@@ -89,8 +90,6 @@ def page_style(accent: str) -> str:
 
 def _si(value: float, unit: str, digits: int = 4) -> str:
     """A value with an SI prefix: 1.4e-6, "J" -> "1.4 µJ"."""
-    from bacmac.power.drawing import si_scale
-
     factor, prefix = si_scale(value)
     return f"{value * factor:.{digits}g} {prefix}{unit}"
 

@@ -24,9 +24,9 @@ from bacmac.power.drawing import (
     legend_in_a_line,
     new_figure,
     ratio_axis,
-    si_scale,
 )
 from bacmac.power.statistics import Interval
+from bacmac.power.units import si_scale
 
 PALETTE = ("#0f8bb3", "#d1691e", "#8f63c4", "#5f8f2f", "#c2407a", "#7a6a58")
 """Readable on white and on near black, and apart for colour-blind eyes."""

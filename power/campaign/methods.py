@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from bacmac.power.campaign.journal import StoredArm, StoredPlan
+from bacmac.power.campaign.limits import Limits
+from bacmac.power.campaign.result import CampaignResult
+from bacmac.power.campaign.stored import StoredArm, StoredPlan
 from bacmac.power.campaign.validity import SAME_BLOCK, ValidityRow
 from bacmac.power.energy import FINE_ENOUGH
 from bacmac.power.rails import RailInfo
@@ -49,6 +52,56 @@ class MethodFacts:
     widened: int
     boards: int
     clocks_hz: Mapping[str, tuple[float, ...]]
+
+
+def method_facts(
+    plan: StoredPlan, result: CampaignResult, version: str, guard_s: float
+) -> MethodFacts:
+    """What the methods paragraph is made of."""
+    rails = {rail.info.name: rail.info for rail in result.rails}
+    clocks: dict[str, set[float]] = {}
+    for run in result.runs:
+        clocks.setdefault(run.key.arm, set()).add(run.clock_hz)
+    return MethodFacts(
+        plan,
+        version,
+        result.emulated,
+        tuple(rails.values()),
+        result.headline_rail,
+        guard_s,
+        tuple(b.valid for b in result.blocks if b.stage == "main"),
+        result.validity,
+        (len(result.aa), sum(r.verdict != "not resolvable" for r in result.aa)),
+        _reached(plan, result),
+        tuple(
+            f"{name} {value} (usually {usual})" for name, value, usual in limits_told(plan) if usual
+        ),
+        tuple(dict.fromkeys(rail.info.name for rail in result.rails if rail.limited)),
+        sum(r.estimate is not None and r.estimate.log_mean.widening > 1 for r in result.ratios),
+        1,
+        {arm: tuple(sorted(found)) for arm, found in clocks.items()},
+    )
+
+
+def limits_told(plan: StoredPlan) -> list[tuple[str, str, str]]:
+    """Name, value, and the default where the plan has another."""
+    usual = asdict(Limits())
+    return [
+        (name, _value_text(value), "" if value == usual[name] else _value_text(usual[name]))
+        for name, value in asdict(plan.limits).items()
+    ]
+
+
+def _value_text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else f"{value}"
+
+
+def _reached(plan: StoredPlan, result: CampaignResult) -> tuple[int, int]:
+    """Ratios of the headline, and how many of them have an interval within the target."""
+    target = math.log1p(plan.design.target_half_width)
+    headline = result.headline()
+    met = [r for r in headline if r.estimate and r.estimate.half_width <= target * (1 + 1e-9)]
+    return len(headline), len(met)
 
 
 def methods_paragraph(facts: MethodFacts) -> str:

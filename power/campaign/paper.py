@@ -5,14 +5,12 @@ The tables need no package. What is emulated says so in every caption.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
-from bacmac.power.campaign.journal import StoredPlan
-from bacmac.power.campaign.report_figures import cell_text
-from bacmac.power.campaign.result import ArmEnergy, CampaignResult, Figure, PairRatio
+from bacmac.power.campaign.result import ArmEnergy, CampaignResult, PairRatio
+from bacmac.power.campaign.stored import StoredPlan
+from bacmac.power.campaign.words import cell_text, figure_text, place, plain_text, share_text
 from bacmac.power.compare import ratio_text
-from bacmac.power.drawing import si_scale
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -68,13 +66,6 @@ def paper_bib(version: str) -> str:
     )
 
 
-def place(plan: StoredPlan, result: CampaignResult) -> str:
-    """Where it was, in words."""
-    if not result.emulated:
-        return plan.board
-    return "an emulated board" if plan.board == "emulated" else f"an emulated {plan.board}"
-
-
 def _ratio_table(plan: StoredPlan, result: CampaignResult) -> list[str]:
     rows = [_ratio_row(plan, r) for r in result.ratios]
     caption = (
@@ -128,34 +119,6 @@ def _energy_row(plan: StoredPlan, e: ArmEnergy) -> tuple[str, ...]:
         figure_text(e.total_j, "J"),
         plain_text(e.inferences_per_s_per_w.mean.centre),
     )
-
-
-def figure_text(figure: Figure, unit: str) -> str:
-    """Mean, Type A half-width and Type B uncertainty with one prefix, to two digits of the A.
-
-    Terms of Type B that are not known are not in the second; where none is known it is left out.
-    """
-    centre, half, u_b = figure.mean.centre, figure.mean.half_width, figure.type_b.combined
-    factor, prefix = si_scale(max(abs(centre), half))
-    digits = _digits(half * factor) if half > 0 else 3
-    texts = [f"{value * factor:.{digits}f}" for value in (centre, half)]
-    b = f" (B: {plain_text(u_b * factor, 2)})" if u_b > 0 else ""
-    return f"{texts[0]} ± {texts[1]}{b} {prefix}{unit}"
-
-
-def plain_text(value: float, digits: int = 4) -> str:
-    """A number above 0 to so many digits, never with an exponent."""
-    return f"{value:,.{_digits(value, digits)}f}"
-
-
-def share_text(share: float) -> str:
-    """A difference as a share, or as a factor where it is large."""
-    return f"a factor of {1 + share:.1f}" if share >= 1 else f"{share:.2%}"
-
-
-def _digits(value: float, digits: int = 2) -> int:
-    """Decimals that show so many digits of a value above 0."""
-    return min(max(0, digits - 1 - math.floor(math.log10(value))), 12)
 
 
 def _validity_table(result: CampaignResult) -> list[str]:

@@ -26,7 +26,6 @@ from bacmac.power.campaign.figures_time import (
     blocks,
     traces,
 )
-from bacmac.power.campaign.journal import StoredPlan
 from bacmac.power.campaign.plan import Cell
 from bacmac.power.campaign.result import (
     ArmEnergy,
@@ -37,7 +36,8 @@ from bacmac.power.campaign.result import (
     RunSummary,
 )
 from bacmac.power.campaign.run import CampaignRun
-from bacmac.power.compare import ratio_text
+from bacmac.power.campaign.stored import StoredPlan
+from bacmac.power.campaign.words import cell_text, interval_text, pair_text
 from bacmac.power.energy import window_power
 from bacmac.power.sampler import RailTrace
 from bacmac.power.statistics import COVERAGE_FACTOR, Interval
@@ -46,26 +46,6 @@ MAX_OTHER_RAILS = 24
 """Energy figures of rails beside the headline's; a report of more has their numbers only."""
 Accuracy = Mapping[str, tuple[int, int]]
 """Images right, and images, of each arm."""
-
-
-def cell_text(cell: Cell) -> str:
-    """A cell in words."""
-    clock = "" if cell.clock_hz is None else f", {cell.clock_hz / 1e6:g} MHz"
-    return f"batch {cell.batch_images}{clock}"
-
-
-def pair_text(ratio: PairRatio) -> str:
-    """A pair in words, as "mac8 / bac (saving)"."""
-    pair = ratio.pair
-    return f"{pair.numerator} / {pair.denominator} ({pair.question})"
-
-
-def interval_text(ratio: PairRatio) -> str:
-    """Ratio and interval in words, or why there is none."""
-    e = ratio.estimate
-    if e is None:
-        return "none"
-    return f"{ratio_text(e.ratio)} ({ratio_text(e.low)} to {ratio_text(e.high)})"
 
 
 def forest_drawings(plan: StoredPlan, result: CampaignResult) -> tuple[Drawing, ...]:

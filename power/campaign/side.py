@@ -6,13 +6,13 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
+from bacmac.power.campaign.analysed import analysed, own_version
 from bacmac.power.campaign.diff import NEVER_VARIED, RatioPart, Side
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.plan import Cell
-from bacmac.power.campaign.report import analysed, own_version
-from bacmac.power.campaign.report_figures import cell_text, pair_text
 from bacmac.power.campaign.result import CampaignResult, RatioEstimate
 from bacmac.power.campaign.stored import StoredPlan
+from bacmac.power.campaign.words import cell_text, pair_text
 from bacmac.power.statistics import student_quantile
 
 

@@ -13,19 +13,12 @@ from made_campaigns import made_journal
 
 from bacmac.power.campaign.analysis import analyse_campaign
 from bacmac.power.campaign.journal import Journal
-from bacmac.power.campaign.methods import MethodFacts, methods_paragraph
-from bacmac.power.campaign.paper import (
-    figure_text,
-    latex,
-    paper_bib,
-    paper_tex,
-    plain_text,
-    share_text,
-)
+from bacmac.power.campaign.methods import MethodFacts, method_facts, methods_paragraph
+from bacmac.power.campaign.paper import latex, paper_bib, paper_tex
 from bacmac.power.campaign.plan import CampaignPlan
-from bacmac.power.campaign.report import method_facts
 from bacmac.power.campaign.result import CampaignResult, Figure, TypeB
 from bacmac.power.campaign.stored import StoredPlan
+from bacmac.power.campaign.words import figure_text, plain_text, share_text
 from bacmac.power.statistics import two_stage_mean
 
 

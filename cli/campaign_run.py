@@ -176,7 +176,8 @@ def end(outcome: Outcome, journal: Journal) -> None:
     if outcome.ended == "done":
         say(f"{outcome.text}: bacmac campaign report {path}")
         return
-    say(f"{outcome.text}. To go on: bacmac campaign resume {path}")
+    mended = "To go on" if outcome.ended == "stopped" else "To go on once it is mended"
+    say(f"{outcome.text}. {mended}: bacmac campaign resume {path}")
     sys.exit(INTERRUPTED if outcome.ended == "stopped" else ABORTED)
 
 

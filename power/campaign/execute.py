@@ -122,6 +122,7 @@ class _Execution:
         self._ratios: tuple[RunningRatio, ...] = ()
         self._rail_powers: tuple[RailPower, ...] = ()
         self._emulated = rails.emulated or board.provenance != "board"
+        self._fault = ""
         self._runs_made, self._began_s = 0, time.monotonic()
         self._progress = journal_progress(journal)
 
@@ -234,7 +235,10 @@ class _Execution:
             tries = tries + 1 if block == last else 1
             last = block
             if tries > MAX_TRIES:
-                self._abort(f"{_block_text(keys[0])} did not come good in {MAX_TRIES} attempts")
+                self._abort(
+                    f"{_block_text(keys[0])} did not come good in {MAX_TRIES} attempts; at last "
+                    f"{self._fault}"
+                )
             if self._stop.requested:
                 raise _Ended(Outcome("stopped", "stopped between two blocks; all is stored"))
             if not self._block(keys):
@@ -312,7 +316,8 @@ class _Execution:
         self._journal.invalidate(
             key.cell, key.stage, key.block, key.attempt, findings, reason=reason
         )
-        self._say(f"{_run_text(key)} failed and its block is made again: {error}")
+        self._fault = f"{_run_text(key)} failed: {error}"
+        self._say(f"{self._fault}; its block is made again")
 
     def _stopped(self, key: RunKey, text: str) -> NoReturn:
         """End where a person asked to; what is half made of a block does not count."""
@@ -339,6 +344,7 @@ class _Execution:
             if finding.level == "abort":
                 self._abort(text)
             if finding.level == "invalidate":
+                self._fault = text
                 self._say(f"{text}; the block is made again")
 
     def _abort(self, text: str) -> NoReturn:
@@ -370,6 +376,7 @@ class _Execution:
         return View(
             self._plan.name,
             self._emulated,
+            self._cell.index,
             key,
             phase,
             self._progress,

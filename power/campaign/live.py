@@ -42,6 +42,7 @@ class View:
     Attributes:
         name: of the campaign.
         emulated: whether anything of it is a model.
+        cell: in hand.
         key: the run in hand, None between runs.
         phase: part of that run.
         progress: of the campaign.
@@ -53,6 +54,7 @@ class View:
 
     name: str
     emulated: bool
+    cell: int
     key: RunKey | None
     phase: Phase | None
     progress: Progress
@@ -159,7 +161,12 @@ def render(view: View, said: Sequence[str]) -> Group:
 
     row("campaign", ("EMULATED  " if view.emulated else "") + view.name)
     row("run in hand", _run_text(view))
+    if len({stage.cell for stage in view.progress.stages}) > 1:
+        done = sum(stage.done for stage in view.progress.stages)
+        row("all cells", f"{done} of {blocks_text(view.progress)}")
     for stage in view.progress.stages:
+        if stage.cell != view.cell or not stage.planned:
+            continue
         known = "" if stage.fixed else " (pilot; the rest follows from it)"
         invalid = f", {stage.invalid} made again" if stage.invalid else ""
         what = "A/A" if stage.stage == "aa" else "main"

@@ -131,6 +131,7 @@ def hodges_lehmann(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(float(np.median(means)), float(means[k]), float(means[-1 - k]), reached)
 
 
+@lru_cache(maxsize=64)
 def _signed_rank_distribution(n: int) -> npt.NDArray[np.float64]:
     """Probability of each rank sum 0 .. n(n+1)/2 when every sign is a fair coin."""
     probability = np.zeros(n * (n + 1) // 2 + 1)

@@ -14,6 +14,7 @@ from bacmac.cli.output import json_option, note, print_json, print_table, say
 from bacmac.power.campaign.diff import (
     CampaignDiff,
     Difference,
+    RatioChange,
     Side,
     diff_campaigns,
     property_differences,
@@ -82,25 +83,30 @@ def diff(a: Path, b: Path, varying: Sequence[str], as_json: bool) -> None:
         return
     say(found.headline)
     origin = "EMULATED: " if found.a.emulated or found.b.emulated else ""
-    print_table(
-        ["cell", "ratio", "rail", "energy", "A", "B", "B / A", "95 % interval", ""],
-        [
-            (
-                *change.key,
-                ratio_text(change.ratio_a),
-                ratio_text(change.ratio_b),
-                ratio_text(change.change),
-                f"{ratio_text(change.low)} to {ratio_text(change.high)}",
-                change.verdict,
-            )
-            for change in found.changes
-        ],
-        title=f"{origin}ratios of campaign A ({a}) and B ({b})",
-        numbers=(4, 5, 6),
-    )
+    say(f"{origin}A is {a}, B is {b}")
+    for cell in dict.fromkeys(change.key[0] for change in found.changes):
+        print_table(
+            ["ratio", "of", "A", "B", "B / A", "95 % interval", ""],
+            [_row(change) for change in found.changes if change.key[0] == cell],
+            title=f"{origin}{cell}",
+            numbers=(2, 3, 4),
+        )
     for key in found.only_in_one:
         note(f"only one campaign has: {', '.join(key)}")
-    _print_differences(found.remarks, "what else differs, and is no reason not to compare")
+    _print_differences(found.remarks, "what else differs")
+
+
+def _row(change: RatioChange) -> tuple[str, ...]:
+    _, pair, rail, energy = change.key
+    return (
+        pair.partition(" (")[0].replace(" ", ""),
+        f"{rail} {energy}",
+        ratio_text(change.ratio_a),
+        ratio_text(change.ratio_b),
+        ratio_text(change.change),
+        f"{ratio_text(change.low)} to {ratio_text(change.high)}",
+        change.verdict,
+    )
 
 
 def _print_unlike(a: Side, b: Side) -> None:
@@ -110,10 +116,10 @@ def _print_unlike(a: Side, b: Side) -> None:
 
 def _print_differences(rows: Sequence[Difference], title: str) -> None:
     if rows:
+        say(f"{title}:")  # a title would be folded to the width of a narrow table
         print_table(
             ["what", "A", "B"],
             [(row.item, row.a or "none", row.b or "none") for row in rows],
-            title=title,
             prose=(1, 2),
         )
 

@@ -113,9 +113,7 @@ class CampaignDiff:
         n = len(self.changes)
         apart = [change for change in self.changes if change.verdict == "differ"]
         what = ", ".join(row.item for row in self.varied)
-        setting = (
-            f"They differ in {what}. " if what else "Everything compared is the same in both. "
-        )
+        setting = f"They differ in {what}. " if what else "Both were made alike. "
         found = f"{len(apart)} of {n} ratios differ at the 95 % level"
         return f"{origin}{setting}{found}; about {0.05 * n:.1f} would by chance alone."
 

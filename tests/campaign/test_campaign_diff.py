@@ -45,7 +45,7 @@ def test_equal_campaigns_agree() -> None:
     assert (change.change, change.verdict) == (1.0, "agree")
     assert change.low < 1 < change.high
     assert [row.item for row in found.remarks] == ["seed"]
-    assert found.headline.startswith("Everything compared is the same in both. 0 of 1")
+    assert found.headline.startswith("Both were made alike. 0 of 1")
 
 
 def test_every_property_that_differs_is_named() -> None:
@@ -160,7 +160,8 @@ def test_the_command_compares_like_with_like(journals: list[Path], run: Callable
         assert ratio["change"] == pytest.approx(ratio["ratio_b"] / ratio["ratio_a"])
     table = run("campaign", "diff", *journals[:2])
     assert table.status == 0
-    assert "EMULATED: ratios of campaign A" in table.out
+    assert "EMULATED: A is " in table.out
+    assert "EMULATED: batch 16" in table.out
     assert "B / A" in table.out
 
 

@@ -112,8 +112,12 @@ def _in_own_process(what: str, work: Callable[[Path], str], path: Path) -> None:
         start = time.perf_counter()
         said = work(path)
         seconds = time.perf_counter() - start
-        most_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{what:22s} {seconds:6.1f} s, {most_mb:4.0f} MB resident: {said}", flush=True)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        print(
+            f"{what:22s} {seconds:6.1f} s ({used.ru_utime + used.ru_stime:.1f} s of a processor), "
+            f"{used.ru_maxrss / 1024:4.0f} MB resident: {said}",
+            flush=True,
+        )
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         raise SystemExit(f"{what}: failed, see above")

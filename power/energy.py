@@ -40,6 +40,36 @@ def energy_j(
     Raises:
         TraceTooShortError: fewer than two samples lie in the window.
     """
+    return _points(times_ns, window, rail).energy_j(power_w)
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Where the power of a window is known: its edges and the samples between them.
+
+    Attributes:
+        inside: the samples in the window.
+        near: those and one more on either side, where there is one: they give the edges.
+        near_s: times of `near`, from the window's start.
+        edges_s: 0 and the window's length.
+        gaps_s: between edge, samples and edge.
+    """
+
+    inside: slice
+    near: slice
+    near_s: npt.NDArray[np.float64]
+    edges_s: npt.NDArray[np.float64]
+    gaps_s: npt.NDArray[np.float64]
+
+    def energy_j(self, power_w: npt.NDArray[np.float64]) -> float:
+        """The trapezoid; edges beyond the first and last sample are held."""
+        at_edges = np.interp(self.edges_s, self.near_s, power_w[self.near])
+        points_w = np.concatenate((at_edges[:1], power_w[self.inside], at_edges[1:]))
+        return float(np.sum(self.gaps_s * (points_w[1:] + points_w[:-1])) / 2)
+
+
+def _points(times_ns: npt.NDArray[np.int64], window: Window, rail: str) -> _Points:
+    """The points of a window; TraceTooShortError where fewer than two samples lie in it."""
     inside = _inside(times_ns, window)
     n = inside.stop - inside.start
     if n < 2:
@@ -47,15 +77,13 @@ def energy_j(
             f"rail {rail}: {n} sample{'' if n == 1 else 's'} in a window of "
             f"{window.duration_s:.3f} s; energy needs 2 or more: sample faster or run longer"
         )
-    # one sample more on either side, where there is one, gives the power at the edges
     near = slice(max(inside.start - 1, 0), inside.stop + 1)
     # int64 differences first: float64 cannot hold nanoseconds since boot and their fractions
-    seconds = (times_ns[near] - window.start_ns) * 1e-9
-    edges = np.array([0.0, window.duration_s])
-    at_edges = np.interp(edges, seconds, power_w[near])  # holds beyond the first and last sample
-    points_s = np.concatenate((edges[:1], (times_ns[inside] - window.start_ns) * 1e-9, edges[1:]))
-    points_w = np.concatenate((at_edges[:1], power_w[inside], at_edges[1:]))
-    return float(np.sum(np.diff(points_s) * (points_w[1:] + points_w[:-1])) / 2)
+    near_s: npt.NDArray[np.float64] = (times_ns[near] - window.start_ns) * 1e-9
+    first = inside.start - near.start
+    edges_s = np.array([0.0, window.duration_s])
+    points_s = np.concatenate((edges_s[:1], near_s[first : first + n], edges_s[1:]))
+    return _Points(inside, near, near_s, edges_s, points_s[1:] - points_s[:-1])
 
 
 def energy_bound_j(
@@ -132,17 +160,13 @@ def window_power(trace: RailTrace, window: Window) -> WindowPower:
     Raises:
         TraceTooShortError: fewer than two samples lie in it.
     """
-    name, power_w = trace.info.name, trace.power_w
-    energy = energy_j(trace.times_ns, power_w, window, name)
-    register = energy_j(trace.times_ns, trace.register_w, window, name)
-    inside = _inside(trace.times_ns, window)
-    times = np.concatenate(([window.start_ns], trace.times_ns[inside], [window.end_ns]))
+    points, power_w = _points(trace.times_ns, window, trace.info.name), trace.power_w
     return WindowPower(
-        energy / window.duration_s,
-        register / window.duration_s,
-        float(np.std(power_w[inside], ddof=1)),
-        inside.stop - inside.start,
-        float(np.max(np.diff(times))) * 1e-9,
+        points.energy_j(power_w) / window.duration_s,
+        points.energy_j(trace.register_w) / window.duration_s,
+        float(np.std(power_w[points.inside], ddof=1)),
+        points.inside.stop - points.inside.start,
+        float(np.max(points.gaps_s)),
         window.duration_s,
     )
 

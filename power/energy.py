@@ -79,7 +79,7 @@ def _points(times_ns: npt.NDArray[np.int64], window: Window, rail: str) -> _Poin
         )
     near = slice(max(inside.start - 1, 0), inside.stop + 1)
     # int64 differences first: float64 cannot hold nanoseconds since boot and their fractions
-    near_s: npt.NDArray[np.float64] = (times_ns[near] - window.start_ns) * 1e-9
+    near_s = (times_ns[near] - window.start_ns).astype(np.float64) * 1e-9
     first = inside.start - near.start
     edges_s = np.array([0.0, window.duration_s])
     points_s = np.concatenate((edges_s[:1], near_s[first : first + n], edges_s[1:]))

@@ -111,6 +111,8 @@ class Journal:
     def open(cls, path: str | Path, *, write: bool = False) -> Journal:
         """Open a file, to read it or to go on with it.
 
+        Before it is gone on with all of it is looked through: what is damaged is not added to.
+
         Raises:
             JournalError: it is no journal, damaged, or of a newer version.
             OutputError: for writing: held by another process, or not writable.
@@ -122,10 +124,16 @@ class Journal:
             refuse_network(target)
         lock = hold(target)
         try:
-            return cls(target, connect(target, write=True), lock)
+            journal = cls(target, connect(target, write=True), lock)
         except BaseException:
             lock.release()
             raise
+        try:
+            journal._refuse_faults()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
 
     def close(self) -> None:
         """Give file and lock back; may be called twice."""
@@ -458,6 +466,18 @@ class Journal:
         """
         with sqlite_errors(self.path, writing=True):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _refuse_faults(self) -> None:
+        found = self.faults()
+        if found:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            raise JournalError(
+                self.path,
+                "contents",
+                found=found[0] + more,
+                expected="no fault",
+                hint="it can still be read and exported as far as it is sound",
+            )
 
     def _plan(self) -> StoredPlan:
         (text, digest) = self._one("SELECT document, sha256 FROM campaign")

@@ -67,6 +67,8 @@ def test_what_was_changed_is_found(copied: Path, statement: str, told: str) -> N
 
     found = verify_journal(copied)
     assert any(told in fault for fault in found), found
+    with pytest.raises(JournalError, match="contents: found"):
+        Journal.open(copied, write=True)
 
 
 def test_samples_are_compared_with_their_digest_when_they_are_read(copied: Path) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bacmac.power.campaign.analysis import analyse_campaign
+from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.limits import Limits
-from bacmac.power.campaign.result import largest_difference
+from bacmac.power.campaign.result import CampaignResult, largest_difference, result_json
 from bacmac.power.campaign.run import Finding
+from bacmac.power.campaign.source_tree import source_tree
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,30 @@ class Provenance:
     again: Mapping[str, Any] | None
     emulated_runs: int
     told_emulated: bool
+
+
+def journal_provenance(journal: Journal, result: CampaignResult, plan_sha256: str) -> Provenance:
+    """Of a campaign that ended, and whose figures were stored: its journal is read once more.
+
+    Args:
+        journal: with figures in it.
+        result: that is told.
+        plan_sha256: of the plan that was carried out.
+
+    Raises:
+        JournalError: the journal is too damaged to be looked through.
+    """
+    tree = source_tree()
+    return Provenance(
+        journal.faults(),
+        plan_sha256,
+        journal.plan_sha256,
+        tree.dirty if tree else None,
+        journal.result(),
+        result_json(analyse_campaign(journal)),
+        sum(run.emulated for run in result.runs),
+        result.emulated,
+    )
 
 
 def check_provenance(found: Provenance, limits: Limits) -> Iterator[Finding]:

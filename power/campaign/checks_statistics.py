@@ -16,20 +16,37 @@ from bacmac.power.campaign.checks_state import check_unread
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.result import CampaignResult, PairRatio, RatioEstimate
 from bacmac.power.campaign.run import CampaignRun, Finding
+from bacmac.power.campaign.validity import SAME_BLOCK, ValidityRow
 from bacmac.power.energy import Quantisation
 
+NO_FAULT = (SAME_BLOCK, "crash", "interrupted")
+"""Reasons that say nothing against a run."""
 MAD_SCALE = 1.4826
 """Median absolute deviation of a normal distribution, to its standard deviation (Hampel 1974)."""
 
 
 def check_steps(result: CampaignResult, limits: Limits) -> Iterator[Finding]:
-    """Check 7 of every rail and every dynamic ratio."""
+    """Check 7 of every rail: its noise, and the worst of its ratios of either energy."""
     for rail in result.rails:
-        subject = f"cell {rail.cell}, {rail.info.name}"
-        yield from check_quantisation(subject, rail.quantisation, limits)
-    for ratio in result.ratios:
-        if ratio.estimate is not None:
-            yield from check_resolution(_subject(ratio), ratio.estimate, limits)
+        where = f"cell {rail.cell}, {rail.info.name}"
+        yield from check_quantisation(where, rail.quantisation, limits)
+        for quantity in ("dynamic", "total"):
+            estimates = [
+                ratio.estimate
+                for ratio in result.ratios
+                if (ratio.cell, ratio.rail, ratio.quantity) == (rail.cell, rail.info.name, quantity)
+                and ratio.estimate is not None
+            ]
+            worst = max(estimates, key=_step_to_t, default=None)
+            if worst is not None:
+                yield from check_resolution(f"{where}, {quantity}", worst, limits)
+
+
+def _step_to_t(estimate: RatioEstimate) -> float:
+    if estimate.u_step == 0:
+        return 0.0
+    half_width = estimate.log_mean.half_width
+    return estimate.u_step / half_width if half_width > 0 else math.inf
 
 
 def check_quantisation(subject: str, step: Quantisation, limits: Limits) -> Iterator[Finding]:
@@ -45,9 +62,9 @@ def check_resolution(subject: str, estimate: RatioEstimate, limits: Limits) -> I
     """Whether the step, not the spread of blocks, sets an interval."""
     share = limits.max_step_to_t * estimate.log_mean.half_width
     if estimate.u_step > share:
-        text = f"resolution-limited: the step is uncertain by {estimate.u_step:.2%}, the blocks' "
-        text += f"half-width is {estimate.log_mean.half_width:.2%}"
-        yield Finding(7, "warn", subject, f"{text}; {limits.max_step_to_t:g} of it allowed")
+        text = "resolution-limited: the sensor's step leaves a ratio uncertain by "
+        text += f"{estimate.u_step:.2%}, the blocks by {estimate.log_mean.half_width:.2%}"
+        yield Finding(7, "warn", subject, f"{text}; {limits.max_step_to_t:g} of that allowed")
 
 
 def check_ratios(result: CampaignResult, limits: Limits) -> Iterator[Finding]:
@@ -104,10 +121,11 @@ def mad_scores(values: tuple[float, ...]) -> np.ndarray[tuple[int, ...], np.dtyp
 def check_invalid_rates(result: CampaignResult, limits: Limits) -> Iterator[Finding]:
     """Check 19 of runs found invalid: how many, and whether in one arm more than in another.
 
-    Runs whose block became invalid by another run of it are not at fault and do not count.
+    Runs whose block became invalid by another run of it, or that were cut off by a crash or by a
+    person, are not at fault and do not count.
     """
     made = sum(row.valid + row.n_invalid for row in result.validity)
-    invalid = sum(row.own_invalid for row in result.validity)
+    invalid = sum(_at_fault(row) for row in result.validity)
     if made and invalid / made > limits.max_invalid_share:
         text = f"{invalid} of {made} runs were invalid; {limits.max_invalid_share:.0%} allowed"
         yield Finding(19, "warn", "", text)
@@ -115,7 +133,7 @@ def check_invalid_rates(result: CampaignResult, limits: Limits) -> Iterator[Find
     for row in result.validity:
         if row.stage == "main":
             n, of = counts.get(row.arm, (0, 0))
-            counts[row.arm] = n + row.own_invalid, of + row.valid + row.n_invalid
+            counts[row.arm] = n + _at_fault(row), of + row.valid + row.n_invalid
     shares = {arm: n / of for arm, (n, of) in counts.items() if of}
     if len(shares) > 1:
         most, least = max(shares, key=shares.__getitem__), min(shares, key=shares.__getitem__)
@@ -123,6 +141,10 @@ def check_invalid_rates(result: CampaignResult, limits: Limits) -> Iterator[Find
             text = f"{shares[most]:.1%} of its runs were invalid and {shares[least]:.1%} of "
             text += f"{least}'s; {limits.max_invalid_apart * 100:g} points apart allowed: what is "
             yield Finding(19, "warn", most, f"{text}left may be chosen by the arm")
+
+
+def _at_fault(row: ValidityRow) -> int:
+    return sum(n for reason, n in row.invalid.items() if reason not in NO_FAULT)
 
 
 def check_sameness(runs: Iterable[CampaignRun], limits: Limits) -> Iterator[Finding]:

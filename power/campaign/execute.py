@@ -20,6 +20,7 @@ from bacmac.host.errors import DeviceError, MismatchError, RailError, Verificati
 from bacmac.power.analysis import headline_rail
 from bacmac.power.campaign.analysis import analyse_campaign, blocks_needed, summarize_run
 from bacmac.power.campaign.checks import check_block, check_campaign, check_run
+from bacmac.power.campaign.checks_provenance import journal_provenance
 from bacmac.power.campaign.documents import from_document, to_document
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.live import LiveView, RailPower, View
@@ -353,11 +354,13 @@ class _Execution:
     def _end(self) -> None:
         result = analyse_campaign(self._journal)
         self._journal.store_result(result_json(result))
-        findings = check_campaign(result, self._journal.runs(), self._plan.limits)
+        provenance = journal_provenance(self._journal, result, self._plan.sha256)
+        findings = check_campaign(result, self._journal.runs(), self._plan.limits, provenance)
         self._journal.note_findings(findings)
         for finding in findings:
             subject = f" {finding.subject}" if finding.subject else ""
             self._say(f"check {finding.check}{subject}: {finding.text}")
+        self._judge(findings)
 
     # ---- what is told
 

@@ -19,6 +19,7 @@ from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.pairs import pair_ledger
 from bacmac.power.campaign.plan import CampaignPlan, Cell, Design, Pair, PlannedArm, RunKey, Stage
 from bacmac.power.campaign.run import Finding, State
+from bacmac.power.campaign.source_tree import source_tree
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,15 @@ def stored_plan(plan: CampaignPlan) -> StoredPlan:
 
 
 def made_with() -> dict[str, str]:
-    """Versions and machine."""
+    """Versions, source and machine."""
     try:
         own = version("bacmac")
     except PackageNotFoundError:
         own = "not installed"
+    tree = source_tree()
     return {
         "bacmac": own,
+        "source": tree.text if tree else "installed package",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "sqlite": sqlite3.sqlite_version,

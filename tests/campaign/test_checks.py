@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,17 @@ import pytest
 from bacmac.host.device.emulated import EmulatedBoard
 from bacmac.host.errors import InputError
 from bacmac.host.runtime.results import Window
-from bacmac.power.campaign.analysis import analyse_runs, summarize_run
+from bacmac.power.campaign.analysis import analyse_campaign, analyse_runs, summarize_run
 from bacmac.power.campaign.checks import CHECKS, check_block, check_campaign, check_run
 from bacmac.power.campaign.checks_power import dynamic_u_w
-from bacmac.power.campaign.checks_provenance import Provenance, check_provenance
+from bacmac.power.campaign.checks_provenance import (
+    Provenance,
+    check_provenance,
+    journal_provenance,
+)
 from bacmac.power.campaign.checks_sensor import edge_share, needed_guard_s, stuck_samples_needed
 from bacmac.power.campaign.checks_statistics import check_ratio, mad_scores
+from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.limits import Limits
 from bacmac.power.campaign.measure import Measurer
 from bacmac.power.campaign.plan import CampaignPlan, Design, block_keys
@@ -439,6 +445,20 @@ def test_invalid_runs_in_one_arm_are_told(clean: Made, result: CampaignResult) -
     assert texts(bac=1, mac4=1, mac8=1) == []
 
 
+@pytest.mark.parametrize("reason", ["block", "crash", "interrupted"])
+def test_runs_that_were_cut_off_are_not_held_against_their_arm(
+    clean: Made, result: CampaignResult, reason: str
+) -> None:
+    rows = tuple(
+        replace(row, invalid={reason: n} if (n := row.n_invalid) else {})
+        for row in _validity(bac=0, mac4=0, mac8=20)
+    )
+
+    findings = check_campaign(replace(result, validity=rows), [], clean.plan.limits)
+
+    assert not [f for f in findings if f.check == 19]
+
+
 def test_a_limited_ratio_is_told_to_be_limited_by_its_step(
     clean: Made, result: CampaignResult
 ) -> None:
@@ -495,6 +515,26 @@ def test_what_is_told_must_be_what_the_journal_holds(result: CampaignResult) -> 
     for level, cases in bad.items():
         for changes in cases:
             assert fired(_provenance(result, **changes)) == {(20, level)}, changes
+
+
+def test_provenance_of_a_journal_is_read_from_it(clean: Made, tmp_path: Path) -> None:
+    made = replace(clean, blocks=clean.blocks[:2], aa=())
+    path = tmp_path / "campaign.sqlite"
+    with Journal.create(path, made.plan) as journal:
+        for run in _runs(made):
+            journal.begin(run.key, "emulated")
+            journal.finish(run)
+        own = analyse_campaign(journal)
+        journal.store_result(result_json(own))
+
+        found = journal_provenance(journal, own, made.plan.sha256)
+
+        assert list(check_provenance(replace(found, dirty=False), Limits())) == []
+        assert found.emulated_runs == len(_runs(made))
+        for changes in ({"plan_sha256": "00" * 32}, {"result": replace(own, emulated=False)}):
+            arguments = {"result": own, "plan_sha256": made.plan.sha256, **changes}
+            spoilt = journal_provenance(journal, **arguments)  # type: ignore[arg-type]
+            assert (20, "abort") in fired(check_provenance(spoilt, Limits()))
 
 
 # ---- limits and what is missing

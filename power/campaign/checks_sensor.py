@@ -30,10 +30,6 @@ Responses = Mapping[str, StepResponse]
 """Of each rail, measured at the start of the campaign; empty where that was left out."""
 
 
-DECLARED_WITHIN = 0.1
-"""A refresh seen within this share of the declared one is that one, seen by reads apart."""
-
-
 def judged_rail(trace: PowerTrace) -> str:
     """The rail of the headline: what a single run must show is asked of this one alone.
 
@@ -130,7 +126,7 @@ def refresh_s(rail: RailTrace, limits: Limits) -> float:
     changes = max((rail.times_ns[1:][np.diff(column) != 0] for column in columns), key=len)
     soonest_ns = float(np.min(np.diff(changes)))
     apart_ns = float(np.max(np.diff(rail.times_ns)))
-    if seen.period_ns * 1e-9 < (1 + DECLARED_WITHIN) * declared_s:
+    if seen.period_ns * 1e-9 < (1 + limits.declared_refresh_within) * declared_s:
         return declared_s
     if seen.period_ns < 4 * seen.read_gap_ns or soonest_ns < seen.period_ns - 2 * apart_ns:
         return declared_s
@@ -300,6 +296,16 @@ def _stuck(
         text = f"{n} equal readings in a row ({seconds:.1f} s) with noise of "
         text += f"{noise_w * 1e3:.1f} mW and steps of {rail.info.quantum_w * 1e3:.1f} mW; "
         yield Finding(9, "invalidate", rail.info.name, f"{text}at most {needed:.0f}")
+    elif (
+        n == len(rail.times_ns)
+        and response is not None
+        and response.lag_s is not None
+        and response.step_w >= limits.stuck_load_steps * rail.info.quantum_w
+    ):  # a step that covers the noise does not hide a load that is larger than itself
+        text = f"all {n} readings are equal, idle or not; at the start the load was "
+        text += f"{response.step_w / rail.info.quantum_w:.1f} of its steps and "
+        text += f"{limits.stuck_load_steps:g} show"
+        yield Finding(9, "invalidate", rail.info.name, text)
 
 
 def _full_scale(rail: RailTrace, limits: Limits) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ class Limits:
         slow_refresh_run_s: the run must be this long, and
         slow_refresh_guard: the guard this many refreshes.
         min_refresh_changes: 2: fewer changes of value in a run do not show a refresh period.
+        declared_refresh_within: 2: a refresh seen within this share of the declared one is that one.
         min_complete_share: 3: samples found over samples expected, in every window.
         max_gap_periods: 3: longest time without a sample, in nominal sampling periods, and
         max_gap_share: as a share of the run.
@@ -43,6 +44,8 @@ class Limits:
         stuck_refreshes: unchanged refreshes, the longer of both counts, while
         stuck_noise_steps: noise is over this many steps, and
         stuck_probability: a live sensor stays in one step that long with less than this.
+        stuck_load_steps: 9: a load of this many steps shows in any reading (of one always; the arms
+            may differ by a factor of two).
         min_step_sigmas: 9: rise from idle to work at the start, in standard uncertainties.
         max_full_scale_share: 10: current, of the most the rail can carry.
         max_idle_change_share: 11: idle after less before, of idle, and
@@ -84,6 +87,7 @@ class Limits:
     slow_refresh_run_s: float = 60.0
     slow_refresh_guard: float = 1.1
     min_refresh_changes: float = 16
+    declared_refresh_within: float = 0.1
     min_complete_share: float = 0.98
     max_gap_periods: float = 5.0
     max_gap_share: float = 0.01
@@ -103,6 +107,7 @@ class Limits:
     stuck_refreshes: float = 10
     stuck_noise_steps: float = 0.25
     stuck_probability: float = 1e-6
+    stuck_load_steps: float = 2.0
     min_step_sigmas: float = 3.0
     max_full_scale_share: float = 0.9
     max_idle_change_share: float = 0.02

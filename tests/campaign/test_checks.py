@@ -366,6 +366,30 @@ def test_a_live_sensor_is_hardly_ever_called_stuck(noise_steps: float, clean: Ma
     assert longest < needed  # over more than an hour of samples
 
 
+def test_a_coarse_sensor_that_shows_no_load_at_all_is_stuck(clean: Made) -> None:
+    run = clean.blocks[0][0]
+    rail = run.record.trace.rails["INT"]
+    frozen = replace(rail, **{c: np.full_like(getattr(rail, c), 4250) for c in ("current_ma",)})
+    frozen = replace(frozen, power_uw=np.full_like(rail.power_uw, 3_500_000))
+    run = _record(run, trace=replace(run.record.trace, rails={"INT": frozen}))
+
+    def found(step_w: float) -> list[int]:
+        responses = {"INT": replace(clean.responses["INT"], step_w=step_w)}
+        findings = check_run(run, clean.plan, Limits(), responses)
+        return [f.check for f in findings if f.level == "invalidate"]
+
+    assert found(0.5) == [9]
+    assert found(0.1) == []  # less than a step: it may be by right
+
+
+def test_clocks_that_run_apart_are_told_of_the_campaign(small_plan: CampaignPlan) -> None:
+    made = make(small_plan, "emulated:wall-drift", n_blocks=2)
+
+    assert made.findings() == []  # 25 ms over a run
+    findings = check_campaign(analysed(made), _runs(made), made.plan.limits)
+    assert any(f.check == 4 and "+1000 ppm" in f.text for f in findings)
+
+
 def test_a_step_that_covers_the_noise_cannot_be_called_stuck(clean: Made) -> None:
     rail = clean.blocks[0][0].record.trace.rails["INT"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from made_runs import made_run
+from made_runs import BOARD, INT, made_run
 
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.plan import CampaignPlan
 from bacmac.power.campaign.run import Finding
+from bacmac.power.rails import RailInfo
 
 ACCURACY = {"n_images": 64, "n_correct": 60, "n_verified": 2}
 
@@ -21,6 +22,7 @@ def made_journal(
     seed: int = 0,
     emulated: bool = True,
     faults: int = 0,
+    rails: tuple[RailInfo, ...] = (INT, BOARD),
 ) -> Path:
     """A complete campaign.
 
@@ -30,6 +32,7 @@ def made_journal(
         blocks: main blocks of each cell.
         seed: of the samples.
         emulated: whether the runs are.
+        rails: that every run has read.
         faults: so many first attempts have a run that check 3 finds invalid.
     """
     invalid = Finding(3, "invalidate", "INT", "a gap of 140 ms; 100 ms allowed")
@@ -41,7 +44,7 @@ def made_journal(
             journal.begin(key, "boot-1")
             found = (invalid,) if faults and key.attempt == 0 and key.position == 1 else ()
             faults -= bool(found)
-            journal.finish(made_run(key, seed=seed, emulated=emulated), found)
+            journal.finish(made_run(key, seed=seed, emulated=emulated, rails=rails), found)
         journal.store_fact("accuracy", {arm.name: ACCURACY for arm in plan.arms})
         journal.store_fact("guard_s", 0.5)
         journal.note_findings((Finding(19, "warn", "cell 0", "3 blocks; 10 wanted"),))

@@ -320,3 +320,22 @@ def test_a_difference_between_stored_and_new_figures_is_found() -> None:
     assert largest_difference(stored, {"n": 3})[0] == math.inf
     assert largest_difference(None, 0.0)[0] == math.inf
     assert largest_difference(True, 1.0) == (0.0, "")
+
+
+@pytest.mark.parametrize("mac_w", [0.5, 0.7])
+def test_intervals_from_raw_integers_hold_the_truth(mac_w: float) -> None:
+    """Sample by sample: 120 campaigns, of which 6 points are 3 standard errors."""
+    design = Design(run_s=1.5, idle_s=0.8, pilot_blocks=6, max_blocks=6, aa_blocks=0)
+    pair = Pair("mac8", "bac", "saving")
+    plan = known.Plan(design=design, arms=(known.Arm("bac"), known.Arm("mac8")), pairs=(pair,))
+    truth = known.Truth(dynamic_w={"bac": 0.5, "mac8": mac_w}, spread=0.01)
+    held = apart = 0
+    for seed in range(120):
+        runs = [summarize_run(run) for run in known.campaign_runs(plan, truth, 6, seed)]
+        (found,) = analyse_runs(plan, runs, {0: 6}).headline()
+        assert found.estimate is not None
+        held += found.estimate.low <= mac_w / 0.5 <= found.estimate.high
+        apart += found.verdict != "not resolvable"
+
+    assert held / 120 == pytest.approx(0.95, abs=0.06)
+    assert apart == 120 if mac_w > 0.5 else apart / 120 < 0.11

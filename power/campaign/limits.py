@@ -24,7 +24,7 @@ class Limits:
         slow_refresh_run_s: the run must be this long, and
         slow_refresh_guard: the guard this many refreshes.
         min_refresh_changes: 2: fewer changes of value in a run do not show a refresh period.
-        declared_refresh_within: 2: a refresh seen within this share of the declared one is that one.
+        declared_refresh_within: 2: one seen within this share of the declared one is that one.
         min_complete_share: 3: samples found over samples expected, in every window.
         max_gap_periods: 3: longest time without a sample, in nominal sampling periods, and
         max_gap_share: as a share of the run.

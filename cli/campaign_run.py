@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -181,6 +182,24 @@ def end(outcome: Outcome, journal: Journal) -> None:
     sys.exit(INTERRUPTED if outcome.ended == "stopped" else ABORTED)
 
 
+def writing_process(journal: Path, proc: Path = Path("/proc")) -> int | None:
+    """Process that carries the campaign out now; None where none does, or where it is not told.
+
+    Asking for the lock would hold it for a moment, against a campaign that begins just then; the
+    kernel's list of locks (proc(5), /proc/locks) asks for nothing.
+    """
+    try:
+        found = journal.with_name(journal.name + ".lock").stat()
+        lines = (proc / "locks").read_text().splitlines()
+    except OSError:
+        return None
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    for words in map(str.split, lines):
+        if len(words) > 5 and words[1] == "FLOCK" and words[5] == file:
+            return int(words[4])
+    return None
+
+
 def status_document(journal: Journal, progress: Progress) -> dict[str, Any]:
     """What `status --json` prints."""
     return {
@@ -188,6 +207,7 @@ def status_document(journal: Journal, progress: Progress) -> dict[str, Any]:
         "plan_sha256": journal.plan_sha256,
         "emulated": journal.emulated,
         "complete": progress.complete,
+        "process": writing_process(journal.path),
         "runs_done": progress.runs_done,
         "runs_left": progress.runs_left,
         "invalid_runs": dict(progress.invalid_runs),
@@ -219,11 +239,15 @@ def print_status(journal: Journal, progress: Progress) -> None:
     )
     for reason, n in progress.invalid_runs.items():
         say(f"invalid: {n} runs by {reason}")
+    process = writing_process(journal.path)
+    if process is not None:
+        say(f"Process {process} carries it out.")
+    elif not progress.complete:
+        say(f"Nobody carries it out now: bacmac campaign resume {journal.path}")
     if progress.running is not None:
         key = progress.running
-        say(
-            f"In hand, or cut off: cell {key.cell}, {key.stage} block {key.block + 1}, run "
-            f"{key.position + 1} ({key.arm})."
-        )
+        what = "A/A block" if key.stage == "aa" else "block"
+        place = f"cell {key.cell}, {what} {key.block + 1}, run {key.position + 1} ({key.arm})"
+        say(f"{'Cut off' if process is None else 'In hand'}: {place}.")
     for event in journal.events()[-1:]:
         say(f"Last: {event.text}.")

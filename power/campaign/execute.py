@@ -42,6 +42,10 @@ JUST_BEGUN: tuple[Phase, ...] = ("load", "settle", "idle", "warm up")
 """A run that is asked to stop where one of these begins is dropped; later it is finished."""
 
 
+ENDED = "ended"
+"""Fact of a journal whose campaign was made, analysed and checked to its end."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a campaign ended, for now.
@@ -130,6 +134,8 @@ class _Execution:
     def carry_out(self) -> Outcome:
         """Everything that is owed, or until it is stopped."""
         journal = self._journal
+        if journal.facts().get(ENDED):
+            return Outcome("done", f"campaign {self._plan.name} is done")
         lost = journal.note_crash(self._boot_id)
         if lost:
             self._say(f"{len(lost)} runs of a block that was cut off do not count")
@@ -361,6 +367,7 @@ class _Execution:
             subject = f" {finding.subject}" if finding.subject else ""
             self._say(f"check {finding.check}{subject}: {finding.text}")
         self._judge(findings)
+        self._journal.store_fact(ENDED, True)
 
     # ---- what is told
 

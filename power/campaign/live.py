@@ -106,8 +106,11 @@ class LogLines:
                 self.say(f"  {pair} on {view.headline_rail}: {ratio.text} ({NOT_FINAL})")
 
     def say(self, text: str) -> None:
-        """One line."""
-        self.write(f"{self.now()} {text}")
+        """One line; none where nobody reads any more: a campaign outlives its terminal."""
+        try:
+            self.write(f"{self.now()} {text}")
+        except OSError:  # the journal has its events all the same
+            self.write = _nowhere
 
 
 class TerminalTable:
@@ -121,6 +124,7 @@ class TerminalTable:
         self._live = RichLive(console=console, auto_refresh=False, transient=False)
         self._said: list[str] = []
         self._view: View | None = None
+        self._gone = False
 
     def __enter__(self) -> TerminalTable:
         self._live.start()
@@ -132,12 +136,13 @@ class TerminalTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        if not self._gone:
+            self._live.stop()
 
     def show(self, view: View) -> None:
         """Draw it."""
         self._view = view
-        self._live.update(render(view, self._said), refresh=True)
+        self._draw()
 
     def block_ended(self, view: View) -> None:
         """Draw it."""
@@ -146,8 +151,20 @@ class TerminalTable:
     def say(self, text: str) -> None:
         """Below the table, with the time; the last few stay."""
         self._said = [*self._said, f"{time.strftime('%H:%M:%S')} {text}"][-SAID_LINES:]
-        if self._view is not None:
+        self._draw()
+
+    def _draw(self) -> None:
+        """What there is; nothing where the terminal is gone: a campaign outlives it."""
+        if self._view is None or self._gone:
+            return
+        try:
             self._live.update(render(self._view, self._said), refresh=True)
+        except OSError:  # the journal has its events all the same
+            self._gone = True
+
+
+def _nowhere(line: str) -> None:
+    """Where lines go that nobody reads."""
 
 
 def render(view: View, said: Sequence[str]) -> Group:

@@ -48,6 +48,8 @@ class Stop:
 def on_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal ask to stop; in the main thread only.
 
+    A signal that is ignored stays so: `nohup` means a campaign to outlive its terminal.
+
     Args:
         stop: that is asked.
         tell: told what was understood; called from a signal handler.
@@ -61,7 +63,8 @@ def on_signals(stop: Stop, tell: Callable[[str], None]) -> Iterator[None]:
             )
         stop.request()
 
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heeded}
     try:
         yield
     finally:

@@ -205,14 +205,18 @@ def test_a_campaign_killed_at_random_goes_on_as_planned(
     assert all(set(found) <= {"crash", "interrupted"} for found in again(path).values())
 
 
-def test_a_finished_campaign_may_be_resumed_and_makes_nothing(
+def test_a_finished_campaign_may_be_resumed_and_nothing_is_made_or_told_twice(
     run: Callable[..., object], undisturbed: Path
 ) -> None:
-    before = sequence(undisturbed)
+    def stored() -> tuple[object, ...]:
+        with Journal.open(undisturbed) as journal:
+            return journal.states(), journal.findings(), journal.events(), journal.result()
+
+    before = stored()
 
     assert run("campaign", "resume", undisturbed).status == 0
 
-    assert sequence(undisturbed) == before
+    assert stored() == before
 
 
 def test_a_model_that_has_changed_since_is_refused_and_named(
@@ -286,9 +290,24 @@ def test_status_while_another_process_runs_and_no_second_writer(
         refused = run("campaign", "resume", path)
 
     assert told.status == 0
-    assert "In hand, or cut off: cell 0, aa block 1, run 1 (bac)" in told.out
+    assert f"Process {os.getpid()} carries it out." in told.out
+    assert "In hand: cell 0, A/A block 1, run 1 (bac)." in told.out
     assert refused.status == 2
     assert str(os.getpid()) in refused.err
+    left = run("campaign", "status", path)
+    assert "Nobody carries it out now: bacmac campaign resume" in left.out
+    assert "Cut off: cell 0, A/A block 1, run 1 (bac)." in left.out
+
+
+def test_what_is_ignored_stays_ignored_as_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        with on_signals(stop, lambda text: None):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_signals_ask_once_and_then_at_once() -> None:

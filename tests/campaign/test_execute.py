@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from bacmac.host.errors import DeviceError, MismatchError, OutputError, RailErro
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.power.campaign.execute import MAX_TRIES, Outcome, run_campaign
 from bacmac.power.campaign.journal import Journal
-from bacmac.power.campaign.live import LogLines, View, render
+from bacmac.power.campaign.live import LogLines, TerminalTable, View, render
 from bacmac.power.campaign.plan import CampaignPlan, Cell, RunKey, block_keys
 from bacmac.power.campaign.run import CampaignRun
 from bacmac.power.campaign.stop import Stop
@@ -406,3 +407,33 @@ def test_a_log_has_one_line_a_block_and_the_running_intervals(
     assert lines[0].startswith("12:00 block done: 8 of 8 blocks, 0 runs invalid")
     assert len(lines) == 1 + 3
     assert all("not final" in line for line in lines[1:])
+
+
+def test_a_log_that_nobody_reads_any_more_ends_no_campaign() -> None:
+    calls = []
+
+    def gone(line: str) -> None:
+        calls.append(line)
+        raise BrokenPipeError
+
+    log = LogLines(gone)
+    log.say("one")
+    log.say("two")
+
+    assert len(calls) == 1
+
+
+def test_a_terminal_that_is_gone_ends_no_campaign(undisturbed: tuple[Path, Heard]) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+        def isatty(self) -> bool:
+            return True
+
+    view = undisturbed[1].views[-1]
+    table = TerminalTable(Console(file=Gone(), force_terminal=True))
+    table.say("before it was shown anything")
+    table.show(view)
+    table.block_ended(view)
+    table.say("something happened")

@@ -21,6 +21,7 @@ from bacmac.host.errors import InputError, OutputError
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.plan import CampaignPlan, Cell
 from bacmac.power.campaign.report import Report, make_report, write_report
+from bacmac.power.campaign.run import Finding
 
 FIGURES = re.compile(r"<svg.*?</svg>", re.S)
 
@@ -238,3 +239,20 @@ def test_a_report_that_cannot_be_written_says_so(one_rail: Path, tmp_path: Path)
         write_report(tmp_path / "nowhere" / "r", journal)
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("made", [4, 7])  # A/A alone; A/A and one main block
+def test_a_campaign_that_has_only_begun_has_a_report_without_ratios(
+    made: int, small_plan: CampaignPlan, tmp_path: Path
+) -> None:
+    with Journal.create(tmp_path / "begun.journal", small_plan) as journal:
+        for key in journal.owed()[:made]:
+            journal.begin(key, None)
+            journal.finish(made_run(key, rails=(BOARD,)))
+        journal.note_findings((Finding(6, "abort", "12V", "the guard is too short"),))
+        report = make_report(journal)
+
+    assert "No cell has two valid blocks yet: there is no ratio." in report.html
+    assert "NOT COMPLETE" in report.html
+    assert "STOPPED: the guard is too short" in report.html
+    assert [drawing.name for drawing in report.drawings] == ["forest-aa"]

@@ -402,7 +402,8 @@ def quotient_interval(
         None where the interval is unbounded: the denominators' mean could be 0.
     """
     n, first = len(numerators), min(pilot_blocks, len(numerators))
-    (saa, sab), (_, sbb) = np.cov(numerators[:first], denominators[:first]) / n
+    covariance = np.cov(numerators[:first], denominators[:first]) / n
+    saa, sab, sbb = float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])
     a, b = float(np.mean(numerators)), float(np.mean(denominators))
     t2 = student_quantile((1 + level) / 2, first - 1) ** 2
     # theta with (a - theta b)^2 <= t^2 (saa - 2 theta sab + theta^2 sbb)
@@ -410,4 +411,4 @@ def quotient_interval(
     if square <= 0:
         return None
     root = math.sqrt(max(half * half - square * rest, 0.0))
-    return Interval(a / b, float(half - root) / square, float(half + root) / square, level)
+    return Interval(a / b, (half - root) / square, (half + root) / square, level)

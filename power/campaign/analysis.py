@@ -192,7 +192,8 @@ def analyse_runs(
             result = _with_cell(result, plan, cell, blocks[cell.index, "main"], rails)
     complete = all(c.planned is not None and c.valid >= c.planned for c in result.blocks)
     result = replace(result, complete=complete)
-    return replace(result, notes=tuple(_notes(plan, result)))
+    partly = sorted({name for run in whole for name in run.rails if name not in rails})
+    return replace(result, notes=tuple(_notes(plan, result, partly)))
 
 
 def _with_cell(
@@ -322,8 +323,8 @@ def blocks_needed(plan: Planned, cell: Cell, runs: Sequence[RunSummary], rail: s
     )
 
 
-def _notes(plan: Planned, result: CampaignResult) -> Iterator[str]:
-    """What a reader has to know of the figures."""
+def _notes(plan: Planned, result: CampaignResult, partly: Sequence[str]) -> Iterator[str]:
+    """What a reader has to know of the figures; `partly` are rails that some runs lack."""
     if result.emulated:
         yield "EMULATED: a model gave these figures; they say nothing of a board."
     if not result.complete:
@@ -340,6 +341,8 @@ def _notes(plan: Planned, result: CampaignResult) -> Iterator[str]:
                 f"{name}: no limit of the sensor's {', '.join(terms)} is known: absolute energies "
                 "lack that term."
             )
+    if partly:
+        yield f"Left out, since not read in every run: {', '.join(partly)}."
     for rail in result.rails:
         if rail.limited:
             yield (

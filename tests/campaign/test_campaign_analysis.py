@@ -267,6 +267,17 @@ def test_blocks_that_are_not_whole_are_left_out() -> None:
         analyse_runs(known.Plan(design=SHORT), runs[:1], {0: None})
 
 
+def test_a_rail_that_a_run_lacks_is_left_out_and_told() -> None:
+    plan, truth = known.Plan(design=SHORT), known.Truth(rails=(known.FINE, known.COARSE))
+    runs = [summarize_run(run) for run in known.campaign_runs(plan, truth, 4)]
+    runs[9] = replace(runs[9], rails={"12V": runs[9].rails["12V"]})
+
+    result = analyse_runs(plan, runs, {0: 4})
+
+    assert {rail.info.name for rail in result.rails} == {"12V"}
+    assert "Left out, since not read in every run: INT." in result.notes
+
+
 def test_the_number_of_blocks_follows_from_the_pilot_alone() -> None:
     plan = known.Plan(design=SHORT)
     runs = summaries(known.Truth(spread=0.005), 6)

@@ -61,9 +61,13 @@ def _told(path: Path, words: str, writing: bool) -> BacmacError | None:
         for known, reason in _NOT_WRITTEN.items():
             if known in words:
                 return OutputError(path, reason)
-    if any(known in words for known in _DAMAGED):
+    if not words or any(known in words for known in _DAMAGED):  # none where they are not UTF-8
         return JournalError(
-            path, "file", found=words, expected="a journal", hint="it is damaged; take a copy of it"
+            path,
+            "file",
+            found=words or "damage that SQLite has no words for",
+            expected="a journal",
+            hint="it is damaged; take a copy of it",
         )
     if "unable to open" in words:
         return (

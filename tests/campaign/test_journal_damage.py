@@ -59,6 +59,15 @@ def test_a_sound_journal_has_no_fault(night: Path) -> None:
         ("UPDATE run SET document = '{' WHERE id = 1", "its sha256 is not that"),
         ("DELETE FROM run WHERE id = 2", "sample: 8 rows refer to a run that is missing"),
         ("DELETE FROM run WHERE id = 5", "not a run of every arm"),
+        (
+            "INSERT INTO sample SELECT 5, rail, name, data, sha256 FROM sample WHERE run = 1",
+            "samples of a run that did not end",
+        ),
+        (
+            "INSERT INTO run (cell, stage, block, attempt, position, arm, state)"
+            " SELECT cell, stage, block, 1, position, arm, 'planned' FROM run WHERE stage = 'aa'",
+            "more than one attempt is not invalid",
+        ),
         ("UPDATE run SET state = 'invalid', reason = 'x' WHERE block = 0", "none is planned"),
     ],
 )

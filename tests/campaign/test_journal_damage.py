@@ -21,6 +21,12 @@ from bacmac.power.campaign.journal_file import file_system, refuse_network
 from bacmac.power.campaign.plan import CampaignPlan
 
 
+SECOND_ATTEMPT = (
+    "INSERT INTO run (cell, stage, block, attempt, position, arm, state)"
+    " SELECT cell, stage, block, 1, position, arm, 'planned' FROM run WHERE stage = 'aa'"
+)
+
+
 @pytest.fixture(scope="session")
 def night(tmp_path_factory: pytest.TempPathFactory, small_plan: CampaignPlan) -> Path:
     """A closed journal with both A/A blocks made."""
@@ -64,8 +70,7 @@ def test_a_sound_journal_has_no_fault(night: Path) -> None:
             "samples of a run that did not end",
         ),
         (
-            "INSERT INTO run (cell, stage, block, attempt, position, arm, state)"
-            " SELECT cell, stage, block, 1, position, arm, 'planned' FROM run WHERE stage = 'aa'",
+            SECOND_ATTEMPT,
             "more than one attempt is not invalid",
         ),
         ("UPDATE run SET state = 'invalid', reason = 'x' WHERE block = 0", "none is planned"),

@@ -20,7 +20,6 @@ from bacmac.power.campaign.journal import Journal, verify_journal
 from bacmac.power.campaign.journal_file import file_system, refuse_network
 from bacmac.power.campaign.plan import CampaignPlan
 
-
 SECOND_ATTEMPT = (
     "INSERT INTO run (cell, stage, block, attempt, position, arm, state)"
     " SELECT cell, stage, block, 1, position, arm, 'planned' FROM run WHERE stage = 'aa'"

@@ -45,6 +45,9 @@ from bacmac.power.statistics import second_stage_blocks
 QUANTITIES: tuple[RatioOf, ...] = ("dynamic", "total")
 STAGES: tuple[Stage, ...] = ("aa", "main")
 ADVISED_PILOT = 10
+NOISY_SHARE = 0.15
+"""The mean logarithm of a value with noise of share s is low by s^2 / 2 (its Taylor series); that
+share of a half-width costs one point of coverage."""
 WHOLE_BOARD = "the whole board"
 
 Blocks = Mapping[int, Sequence[RunSummary]]
@@ -356,6 +359,17 @@ def _notes(plan: Planned, result: CampaignResult, partly: Sequence[str]) -> Iter
         yield (
             f"{len(widened)} of {len(result.ratios)} ratios have neighbouring blocks alike; their "
             "intervals are wider for it."
+        )
+    noisy = [
+        r.estimate.log_mean.sd
+        for r in result.ratios
+        if r.estimate and r.estimate.log_mean.sd**2 / 2 > NOISY_SHARE * r.estimate.half_width
+    ]
+    if noisy:
+        yield (
+            f"{len(noisy)} of {len(result.ratios)} ratios scatter by up to {max(noisy):.0%} from "
+            "block to block: logarithms of energies that noisy are biased, the ratio by up to "
+            f"{max(noisy) ** 2 / 2:.1%}. Longer runs help, more blocks do not."
         )
     if plan.design.pilot_blocks < ADVISED_PILOT:
         yield (

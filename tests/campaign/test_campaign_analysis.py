@@ -267,6 +267,15 @@ def test_blocks_that_are_not_whole_are_left_out() -> None:
         analyse_runs(known.Plan(design=SHORT), runs[:1], {0: None})
 
 
+def test_energies_so_noisy_that_their_logarithms_are_biased_are_told() -> None:
+    quiet = analysed(known.Truth(), blocks=6)
+    noisy = analysed(known.Truth(spread=0.5), blocks=20)
+
+    assert not any("biased" in note for note in quiet.notes)
+    (note,) = (note for note in noisy.notes if "biased" in note)
+    assert "Longer runs help, more blocks do not." in note
+
+
 def test_a_rail_that_a_run_lacks_is_left_out_and_told() -> None:
     plan, truth = known.Plan(design=SHORT), known.Truth(rails=(known.FINE, known.COARSE))
     runs = [summarize_run(run) for run in known.campaign_runs(plan, truth, 4)]

@@ -33,6 +33,9 @@ PALETTE = ("#0f8bb3", "#d1691e", "#8f63c4", "#5f8f2f", "#c2407a", "#7a6a58")
 MARKERS = ("o", "s", "D", "^", "v", "P")
 """Colour is never alone: each arm, and each order, has a shape too."""
 
+MARK_EVERY = 4.0
+"""Height of a figure that one mark serves."""
+
 Draw = Callable[[Figure, Theme], None]
 Written = TypeVar("Written", str, bytes)
 
@@ -63,24 +66,30 @@ class Drawing:
         figure = new_figure(self.width, self.height)
         self.draw(figure, theme)
         if self.emulated:
-            figure.text(
-                *(0.5, 0.5, "EMULATED"),
-                rotation=24,
-                ha="center",
-                va="center",
-                fontsize=44,
-                fontweight="bold",
-                color=theme.ink,
-                alpha=0.1,
-                zorder=0,
-                in_layout=False,
-            )
+            _mark(figure, theme, max(1, round(self.height / MARK_EVERY)))
         return figure
 
     def render(self, theme: Theme, write: Callable[[Figure], Written]) -> Written:
         """Draw it and write it with `write`."""
         with mpl.rc_context(theme.style):
             return write(self.figure(theme))
+
+
+def _mark(figure: Figure, theme: Theme, n: int) -> None:
+    """EMULATED across the figure, n times from top to bottom: no part can be cut out without."""
+    for i in range(n):
+        figure.text(
+            *(0.5, (i + 0.5) / n, "EMULATED"),
+            rotation=24,
+            ha="center",
+            va="center",
+            fontsize=44,
+            fontweight="bold",
+            color=theme.ink,
+            alpha=0.1,
+            zorder=0,
+            in_layout=False,
+        )
 
 
 def titled(emulated: bool, text: str) -> str:

@@ -12,7 +12,7 @@ from bacmac.power.campaign.checks import CHECKS
 from bacmac.power.campaign.figures import Drawing
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.methods import limits_told
-from bacmac.power.campaign.result import CampaignResult
+from bacmac.power.campaign.result import CampaignResult, PairRatio
 from bacmac.power.campaign.stored import StoredFinding
 from bacmac.power.campaign.validity import SAME_BLOCK, reasons
 from bacmac.power.campaign.words import (
@@ -33,6 +33,7 @@ from bacmac.power.report import page_style
 
 TEMPLATE = Path(__file__).parents[1] / "campaign.html.j2"
 ACCENT = "#0f8bb3"
+MANY_HEADLINES = 6
 
 
 def report_page(
@@ -79,7 +80,7 @@ def report_page(
         many=len(plan.cells) > 1,
         aa_failed=[r for r in result.aa if r.verdict != "not resolvable"],
         main=next((r for r in headline if r.pair.question == "saving"), (*headline, None)[0]),
-        headlines=[headline_sentence(plan, ratio) for ratio in headline],
+        headlines=[headline_sentence(plan, ratio) for ratio in _told_first(headline)],
         headline_ratios=[r for r in result.ratios if r.rail == result.headline_rail],
         other_ratios=[r for r in result.ratios if r.rail != result.headline_rail],
         marks=list(dict.fromkeys(m for arm in plan.arms for m in arm.marks)),
@@ -95,6 +96,12 @@ def report_page(
         provenance=_provenance(journal, result, more["version"]),
         events=journal.events(),
     )
+
+
+def _told_first(headline: Sequence[PairRatio]) -> list[PairRatio]:
+    """All ratios of the headline; of many cells the savings alone, the others are in the table."""
+    savings = [ratio for ratio in headline if ratio.pair.question == "saving"]
+    return savings if savings and len(headline) > MANY_HEADLINES else list(headline)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,8 @@ def test_emulated_goes_across_the_figure_and_into_its_title() -> None:
     assert [text.get_text() for text in plain.texts] == ["Ratios, 12V"]
     assert [text.get_text() for text in emulated.texts] == ["EMULATED: ratios, 12V", "EMULATED"]
     assert emulated.texts[1].get_fontsize() >= 40
+    tall = drawn(forest("f", "12V", rows * 25, "", emulated=True))
+    assert [text.get_text() for text in tall.texts].count("EMULATED") == 3
 
 
 def test_letters_of_a_page_are_not_rounded_with_its_paths() -> None:

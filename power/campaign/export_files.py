@@ -119,7 +119,10 @@ def _parquet(path: Path, columns: Mapping[str, Kind], emulated: bool) -> Iterato
     types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string(), "bool": pa.bool_()}
     schema = pa.schema(
         [(name, types[kind]) for name, kind in columns.items()],
-        metadata={"bacmac.schema": f"{SCHEMA} {SCHEMA_VERSION}", "bacmac.emulated": str(emulated)},
+        metadata={
+            "bacmac.schema": f"{SCHEMA} {SCHEMA_VERSION}",
+            "bacmac.emulated": str(emulated).lower(),
+        },
     )
     waiting: list[Any] = []
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:

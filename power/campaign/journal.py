@@ -476,7 +476,7 @@ class Journal:
                 "contents",
                 found=found[0] + more,
                 expected="no fault",
-                hint="it can still be read and exported as far as it is sound",
+                hint="go on with the last good copy of it",
             )
 
     def _plan(self) -> StoredPlan:

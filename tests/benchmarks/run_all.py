@@ -19,6 +19,7 @@ BENCHMARKS = (
     "coverage_of_intervals",
     "sampler_cost",
     "journal_durability",
+    "journal_speed",
 )
 
 

@@ -187,6 +187,17 @@ def test_parquet_without_its_extra_is_told_before_anything_is_written(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_parquet_file_says_by_itself_that_it_is_emulated(stored: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    with Journal.open(stored) as journal:
+        export_journal(journal, tmp_path, "parquet")
+
+    told = pyarrow.parquet.read_schema(tmp_path / "samples.parquet")
+    assert told.metadata[b"bacmac.emulated"] == b"true"
+    assert str(told.field("time_ns").type) == "int64"
+
+
 def test_a_folder_that_cannot_be_made_is_told(stored: Path) -> None:
     with Journal.open(stored) as journal, pytest.raises(OutputError, match="File exists"):
         export_journal(journal, stored, "csv")

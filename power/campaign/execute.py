@@ -127,7 +127,7 @@ class _Execution:
         self._ratios: tuple[RunningRatio, ...] = ()
         self._rail_powers: tuple[RailPower, ...] = ()
         self._emulated = rails.emulated or board.provenance != "board"
-        self._fault = ""
+        self._fault = self._finished = ""
         self._runs_made, self._began_s = 0, time.monotonic()
         self._progress = journal_progress(journal)
 
@@ -247,7 +247,7 @@ class _Execution:
                     f"{self._fault}"
                 )
             if self._stop.requested:
-                raise _Ended(Outcome("stopped", "stopped between two blocks; all is stored"))
+                raise _Ended(Outcome("stopped", f"stopped between two blocks{self._finished}"))
             if not self._block(keys):
                 self._progress = journal_progress(self._journal)
 
@@ -264,7 +264,7 @@ class _Execution:
         made: list[CampaignRun] = []
         for key in keys:
             if self._stop.requested:
-                self._stopped(key, "stopped between two runs")
+                self._stopped(key, f"stopped between two runs{self._finished}")
             run = self._run(key)
             if run is None:
                 return False
@@ -276,6 +276,7 @@ class _Execution:
                 block_findings = check_block(made, self._plan, limits)
             self._journal.finish(run, findings, block_findings)
             self._runs_made += 1
+            self._finished = f": {_run_text(key)} was finished and stored"
             self._rail_powers = _powers(run)
             self._judge([*findings, *block_findings], key)
             if _invalid([*findings, *block_findings]):

@@ -229,7 +229,9 @@ class _Beside:
     def __call__(self, phase: Phase) -> None:
         board, overlay = self._session.board, self._session.overlay
         self._phase(phase)
-        if phase == "idle":
+        if phase == "load":
+            self._source.flush()
+        elif phase == "idle":
             self.before = self._source.read(board, overlay)
             self._sampler_s[phase] = (board.clock.now_ns(), 0.0)  # its thread begins now
         elif phase == "verify":

@@ -39,6 +39,9 @@ class SurroundingsSource(Protocol):
     def boot_id(self) -> str | None:
         """Of the kernel that runs; None where there is none."""
 
+    def flush(self) -> None:
+        """Have everything written that is still to be: later it would be in a window."""
+
     def read(self, board: Board, overlay: Overlay) -> Surroundings:
         """What is so now; the overlay is loaded.
 
@@ -70,6 +73,10 @@ class MachineSurroundings:
     def boot_id(self) -> str | None:
         """Of the kernel that runs."""
         return _text(self.proc / "sys" / "kernel" / "random" / "boot_id")
+
+    def flush(self) -> None:
+        """Sync all file systems: the kernel writes what is dirty up to 30 s later."""
+        os.sync()
 
     def read(self, board: Board, overlay: Overlay) -> Surroundings:
         """What is so now.
@@ -159,6 +166,9 @@ class EmulatedSurroundings:
     def boot_id(self) -> str | None:
         """Always the same."""
         return EMULATED_BOOT_ID
+
+    def flush(self) -> None:
+        """Nothing: an emulated board has no disk."""
 
     def read(self, board: Board, overlay: Overlay) -> Surroundings:
         """What is so now.

@@ -300,6 +300,8 @@ def test_a_run_that_works_is_finished_when_asked_to_stop(
 
         assert outcome.ended == "stopped"
         assert "dropped" not in outcome.text
+        assert f"run {position + 1} (" in outcome.text
+        assert "was finished and stored" in outcome.text
         assert len(invalid(journal)) == n_invalid  # a whole block counts, half of one does not
         assert len(list(journal.runs(valid_only=False))) == 2 * 2 + 3 + position + 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_run_is_told_its_parts_in_order(brief: CampaignPlan) -> None:
     measurer(brief, VirtualClock()).run(KEY, told.append)
 
     assert told == ["load", "settle", "idle", "warm up", "run", "guard", "idle after", "verify"]
+
+
+def test_what_is_to_be_written_is_written_before_the_windows(
+    brief: CampaignPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: told.append("sync"))
+
+    measurer(brief, VirtualClock(), machine=True).run(KEY, told.append)
+
+    assert told[:3] == ["load", "sync", "settle"]
+    assert told.count("sync") == 1
 
 
 def test_a_run_carries_its_key_and_its_place(brief: CampaignPlan) -> None:

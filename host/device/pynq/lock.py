@@ -12,10 +12,15 @@ import json
 import os
 import sys
 import tempfile
+import time
 from datetime import datetime, timezone
 from pathlib import Path
 
 from bacmac.host.errors import DeviceBusyError, DeviceSetupError
+
+
+WAITS, WAIT_S = 10, 0.02
+"""For the words of a holder that has just locked."""
 
 
 def lock_path(name: str) -> Path:
@@ -50,7 +55,7 @@ class BoardLock:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(os.pread(self._descriptor, 4096, 0))
+            holder = _holder(self._descriptor)
             os.close(self._descriptor)
             raise DeviceBusyError(
                 f"{word} is held by {holder}; wait for it to end, or end it"
@@ -80,9 +85,14 @@ def _ourselves() -> dict[str, object]:
     }
 
 
-def _holder(text: bytes) -> str:
-    try:
-        said = json.loads(text)
-        return f"process {said['pid']} of {said['user']} since {said['since']}: {said['command']}"
-    except (ValueError, KeyError, TypeError):  # between its lock and its words
-        return "another process"
+def _holder(descriptor: int) -> str:
+    """Who holds the lock; it may have been taken this moment, so its words are waited for."""
+    for _ in range(WAITS):
+        try:
+            said = json.loads(os.pread(descriptor, 4096, 0))
+            return (
+                f"process {said['pid']} of {said['user']} since {said['since']}: {said['command']}"
+            )
+        except (ValueError, KeyError, TypeError):
+            time.sleep(WAIT_S)
+    return "another process"

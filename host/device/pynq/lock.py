@@ -18,7 +18,6 @@ from pathlib import Path
 
 from bacmac.host.errors import DeviceBusyError, DeviceSetupError
 
-
 WAITS, WAIT_S = 10, 0.02
 """For the words of a holder that has just locked."""
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -69,6 +70,10 @@ def write_text(path: str | Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+WAITS, WAIT_S = 10, 0.02
+"""For the words of a holder that has just locked."""
+
+
 class FileHeldError(Exception):
     """Another process holds the lock; `holder` says which. For callers to tell in their words."""
 
@@ -97,11 +102,12 @@ class FileLock:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = _holder(os.pread(self._descriptor, 4096, 0))
+        except BlockingIOError:
+            holder = _holder(self._descriptor)
             os.close(self._descriptor)
-            if isinstance(error, BlockingIOError):
-                raise FileHeldError(holder) from None
+            raise FileHeldError(holder) from None
+        except OSError:
+            os.close(self._descriptor)
             raise
         with suppress(OSError):  # a full disk keeps no one from holding the lock
             os.ftruncate(self._descriptor, 0)
@@ -130,12 +136,16 @@ def _ourselves() -> dict[str, object]:
     }
 
 
-def _holder(text: bytes) -> str:
-    try:
-        said = json.loads(text)
-        return f"process {said['pid']} of {said['user']} since {said['since']}: {said['command']}"
-    except (ValueError, KeyError, TypeError):  # between its lock and its words
-        return "another process"
+def _holder(descriptor: int) -> str:
+    """Who holds the lock; it may have been taken this moment, so its words are waited for."""
+    for _ in range(WAITS):
+        try:
+            said = json.loads(os.pread(descriptor, 4096, 0))
+            who = f"process {said['pid']} of {said['user']} since {said['since']}"
+            return f"{who}: {said['command']}"
+        except (ValueError, KeyError, TypeError):
+            time.sleep(WAIT_S)
+    return "another process"
 
 
 def _umask() -> int:

@@ -17,6 +17,7 @@ BENCHMARKS = (
     "rtl_speed",
     "accuracy",
     "coverage_of_intervals",
+    "coverage_on_the_emulated_board",
     "sampler_cost",
     "journal_durability",
     "journal_speed",

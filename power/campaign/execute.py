@@ -23,16 +23,21 @@ from bacmac.power.campaign.checks import check_block, check_campaign, check_run
 from bacmac.power.campaign.checks_provenance import journal_provenance
 from bacmac.power.campaign.documents import from_document, to_document
 from bacmac.power.campaign.journal import Journal
-from bacmac.power.campaign.live import LiveView, RailPower, View
+from bacmac.power.campaign.keys import block_text, run_text, same_block
+from bacmac.power.campaign.live import LiveView, RailPower, View, rail_powers
 from bacmac.power.campaign.measure import Measurer
 from bacmac.power.campaign.plan import CampaignPlan, Cell, RunKey
-from bacmac.power.campaign.progress import RunningRatio, journal_progress, running_ratios
+from bacmac.power.campaign.progress import (
+    RunningRatio,
+    aa_ratio,
+    journal_progress,
+    running_ratios,
+)
 from bacmac.power.campaign.result import RunSummary, result_json
 from bacmac.power.campaign.run import CampaignRun, Finding
 from bacmac.power.campaign.sensor_step import StepResponse, check_step_responses
 from bacmac.power.campaign.stop import Stop
 from bacmac.power.campaign.surroundings import SurroundingsSource, open_surroundings
-from bacmac.power.energy import run_power
 from bacmac.power.rails import RailSource, chosen_rails
 from bacmac.power.runs import Phase
 
@@ -122,7 +127,7 @@ class _Execution:
         infos = chosen_rails(rails, plan.rail_names)
         self._headline = headline_rail([info.name for info in infos])
         self._responses: dict[str, StepResponse] = {}
-        self._main_runs: list[RunSummary] = []
+        self._runs: list[RunSummary] = []
         self._cell = plan.cells[0]
         self._ratios: tuple[RunningRatio, ...] = ()
         self._rail_powers: tuple[RailPower, ...] = ()
@@ -217,8 +222,7 @@ class _Execution:
     def _make_cell(self, cell: Cell) -> None:
         journal = self._journal
         self._cell = cell
-        made = journal.runs(cell=cell.index, stage="main")
-        self._main_runs = [summarize_run(run) for run in made]
+        self._runs = [summarize_run(run) for run in journal.runs(cell=cell.index)]
         self._ratios = self._running_ratios()
         self._blocks_owed(cell)
         if journal.main_blocks(cell.index) is None:
@@ -227,7 +231,7 @@ class _Execution:
 
     def _fix_blocks(self, cell: Cell) -> None:
         design = self._plan.design
-        n = blocks_needed(self._plan, cell, self._main_runs, self._headline)
+        n = blocks_needed(self._plan, cell, self._runs, self._headline)
         self._journal.fix_blocks(cell.index, n)
         self._say(
             f"cell {cell.index}: {n} main blocks in all, fixed after a pilot of "
@@ -243,7 +247,7 @@ class _Execution:
             last = block
             if tries > MAX_TRIES:
                 self._abort(
-                    f"{_block_text(keys[0])} did not come good in {MAX_TRIES} attempts; at last "
+                    f"{block_text(keys[0])} did not come good in {MAX_TRIES} attempts; at last "
                     f"{self._fault}"
                 )
             if self._stop.requested:
@@ -253,7 +257,7 @@ class _Execution:
 
     def _next_block(self, cell: Cell) -> tuple[RunKey, ...]:
         owed = [key for key in self._journal.owed() if key.cell == cell.index]
-        return tuple(key for key in owed if _same_block(key, owed[0]))
+        return tuple(key for key in owed if same_block(key, owed[0]))
 
     def _block(self, keys: Sequence[RunKey]) -> bool:
         """One attempt at a block: every run, or up to the one that makes it invalid.
@@ -276,14 +280,16 @@ class _Execution:
                 block_findings = check_block(made, self._plan, limits)
             self._journal.finish(run, findings, block_findings)
             self._runs_made += 1
-            self._finished = f": {_run_text(key)} was finished and stored"
-            self._rail_powers = _powers(run)
+            self._finished = f": {run_text(key)} was finished and stored"
+            self._rail_powers = rail_powers(run)
             self._judge([*findings, *block_findings], key)
             if _invalid([*findings, *block_findings]):
                 return False
+        self._runs += [summarize_run(run) for run in made]
         if keys[0].stage == "main":
-            self._main_runs += [summarize_run(run) for run in made]
             self._ratios = self._running_ratios()
+        elif keys[0].block == self._plan.design.aa_blocks - 1:
+            self._tell_aa()
         self._journal.checkpoint()
         self._progress = journal_progress(self._journal)
         self._live.block_ended(self._view(None, None))
@@ -303,7 +309,7 @@ class _Execution:
             with self._stop.may_drop():
                 return self._measurer.run(key, phase)
         except (_Dropped, KeyboardInterrupt):
-            self._stopped(key, f"{_run_text(key)} was dropped")
+            self._stopped(key, f"{run_text(key)} was dropped")
         except VerificationError as error:
             self._failed(key, "outputs", error, Finding(16, "invalidate", key.arm, str(error)))
         except MismatchError as error:
@@ -324,7 +330,7 @@ class _Execution:
         self._journal.invalidate(
             key.cell, key.stage, key.block, key.attempt, findings, reason=reason
         )
-        self._fault = f"{_run_text(key)} failed: {error}"
+        self._fault = f"{run_text(key)} failed: {error}"
         self._say(f"{self._fault}; its block is made again")
 
     def _stopped(self, key: RunKey, text: str) -> NoReturn:
@@ -332,20 +338,20 @@ class _Execution:
         begun = [
             state
             for state in self._journal.states()
-            if _same_block(state.key, key) and state.state in ("running", "done")
+            if same_block(state.key, key) and state.state in ("running", "done")
         ]
         if begun:
             self._journal.invalidate(
                 key.cell, key.stage, key.block, key.attempt, (), reason="interrupted"
             )
-            text += f"; {_block_text(key)} is made again when the campaign is resumed"
+            text += f"; {block_text(key)} is made again when the campaign is resumed"
         raise _Ended(Outcome("stopped", text))
 
     # ---- what checks say
 
     def _judge(self, findings: Sequence[Finding], key: RunKey | None = None) -> None:
         """Tell what was found, and end where nothing that follows could be believed."""
-        place = f"{_run_text(key)}: " if key else ""
+        place = f"{run_text(key)}: " if key else ""
         for finding in findings:
             subject = f" {finding.subject}" if finding.subject else ""
             text = f"{place}check {finding.check}{subject}: {finding.text}"
@@ -376,8 +382,17 @@ class _Execution:
         self._journal.event(text)
         self._live.say(text)
 
+    def _tell_aa(self) -> None:
+        """What the A/A check of a cell says, once it is made; it is judged with the whole."""
+        ratio = aa_ratio(self._plan, self._cell, self._runs, self._headline)
+        holds = ""
+        if len(ratio.log_ratios) > 1:
+            _, low, high = ratio.interval
+            holds = ", which holds 1" if low <= 1 <= high else ", which should hold 1 and does not"
+        self._say(f"cell {self._cell.index}: A/A on {self._headline}: {ratio.text}{holds}")
+
     def _running_ratios(self) -> tuple[RunningRatio, ...]:
-        return running_ratios(self._plan, self._cell.index, self._main_runs, self._headline)
+        return running_ratios(self._plan, self._cell.index, self._runs, self._headline)
 
     def _view(self, key: RunKey | None, phase: Phase | None) -> View:
         seconds = None
@@ -398,34 +413,5 @@ class _Execution:
         )
 
 
-def _powers(run: CampaignRun) -> tuple[RailPower, ...]:
-    record, found = run.record, []
-    for name, rail in record.trace.rails.items():
-        try:
-            power = run_power(rail, record.before, record.used, record.after)
-        except RailError:  # too few samples, which check 3 tells
-            continue
-        found.append(RailPower(name, power.idle_w, power.run.mean_w))
-    return tuple(found)
-
-
 def _invalid(findings: Sequence[Finding]) -> bool:
     return any(finding.level != "warn" for finding in findings)
-
-
-def _same_block(key: RunKey, other: RunKey) -> bool:
-    return (key.cell, key.stage, key.block, key.attempt) == (
-        other.cell,
-        other.stage,
-        other.block,
-        other.attempt,
-    )
-
-
-def _block_text(key: RunKey) -> str:
-    what = "A/A block" if key.stage == "aa" else "block"
-    return f"cell {key.cell} {what} {key.block + 1}"
-
-
-def _run_text(key: RunKey) -> str:
-    return f"{_block_text(key)} attempt {key.attempt + 1} run {key.position + 1} ({key.arm})"

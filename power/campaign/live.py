@@ -18,8 +18,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bacmac.host.errors import RailError
 from bacmac.power.campaign.plan import RunKey
 from bacmac.power.campaign.progress import Progress, RunningRatio
+from bacmac.power.campaign.run import CampaignRun
+from bacmac.power.energy import run_power
 from bacmac.power.runs import Phase
 
 NOT_FINAL = "running interval, not final: nothing is stopped by it"
@@ -33,6 +36,18 @@ class RailPower:
     name: str
     idle_w: float
     run_w: float
+
+
+def rail_powers(run: CampaignRun) -> tuple[RailPower, ...]:
+    """Mean powers of a run; a rail with too few samples is left out, which check 3 tells."""
+    record, found = run.record, []
+    for name, rail in record.trace.rails.items():
+        try:
+            power = run_power(rail, record.before, record.used, record.after)
+        except RailError:
+            continue
+        found.append(RailPower(name, power.idle_w, power.run.mean_w))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

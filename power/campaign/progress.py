@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.plan import CampaignPlan, Cell, Design, Pair, RunKey, Stage
-from bacmac.power.campaign.ratios import log_ratios, main_sides, whole_blocks
+from bacmac.power.campaign.ratios import aa_sides, log_ratios, main_sides, whole_blocks
 from bacmac.power.campaign.result import RunSummary
 from bacmac.power.campaign.run import State
 from bacmac.power.statistics import mean_interval
@@ -141,14 +141,19 @@ class RunningRatio:
     reason: str = ""
 
     @property
+    def interval(self) -> tuple[float, float, float]:
+        """Ratio and the ends of its plain t interval; of two blocks or more."""
+        t = mean_interval(self.log_ratios)
+        return math.exp(t.centre), math.exp(t.low), math.exp(t.high)
+
+    @property
     def text(self) -> str:
         """Ratio and plain t interval, or why there is none."""
         if self.reason:
             return self.reason
         if len(self.log_ratios) < 2:
             return f"{len(self.log_ratios)} of 2 blocks that an interval needs"
-        t = mean_interval(self.log_ratios)
-        centre, low, high = (math.exp(v) for v in (t.centre, t.low, t.high))
+        centre, low, high = self.interval
         return f"{centre:.4f} ({low:.4f} to {high:.4f}) over {len(self.log_ratios)} blocks"
 
 
@@ -170,3 +175,12 @@ def running_ratios(
         reason = f"no dynamic energy above zero on {rail}" if blocks and not logs else ""
         found.append(RunningRatio(pair, logs, reason))
     return tuple(found)
+
+
+def aa_ratio(plan: CampaignPlan, cell: Cell, runs: Sequence[RunSummary], rail: str) -> RunningRatio:
+    """The first arm's ratio to itself in a cell's A/A blocks, whose truth is 1."""
+    name = plan.arms[0].name
+    blocks = whole_blocks(runs, cell.index, "aa", len(plan.arms))
+    logs = log_ratios(aa_sides(plan.design, cell, blocks), rail, "dynamic")
+    reason = f"no dynamic energy above zero on {rail}" if blocks and not logs else ""
+    return RunningRatio(Pair(name, name, "A/A"), logs, reason)

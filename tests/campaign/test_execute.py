@@ -168,6 +168,7 @@ def test_what_was_found_beside_the_runs_is_kept(
     assert result is not None
     assert events[-1].text == "campaign small is done"
     assert any("Stein" in event.text for event in events)
+    assert sum("A/A on 12V" in event.text for event in events) == 1
 
 
 def test_every_run_of_an_arm_does_equal_work_for_at_least_as_long_as_planned(

@@ -284,3 +284,56 @@ def energy_accuracy(
 
     label = f"Energy per inference on {rail} against accuracy, one point an arm"
     return Drawing(name, label, caption, 4.2, 2.8, emulated, draw)
+
+
+@dataclass(frozen=True)
+class ClockPoint:
+    """An arm at one clock: what of an inference's energy is dynamic and what is static."""
+
+    arm: str
+    clock_hz: float
+    dynamic_j: Interval
+    static_j: Interval
+
+
+def energy_clock(
+    name: str,
+    rail: str,
+    points: Sequence[ClockPoint],
+    arms: Sequence[str],
+    caption: str,
+    *,
+    emulated: bool,
+) -> Drawing:
+    """Dynamic and static energy per inference against the clock, from 0."""
+
+    def draw(figure: Figure, theme: Theme) -> None:
+        panels = figure.subplots(1, 2)
+        for axes, quantity in zip(panels, ("dynamic", "static"), strict=True):
+            found = [(p, p.dynamic_j if quantity == "dynamic" else p.static_j) for p in points]
+            factor, prefix = si_scale(max(abs(energy.centre) for _, energy in found))
+            axes.axhline(0.0, color=theme.ink, linewidth=1.2)
+            for arm in arms:
+                own = [(p.clock_hz * 1e-6, e) for p, e in found if p.arm == arm]
+                if not own:
+                    continue
+                colour, marker = arm_style(arms, arm)
+                mids = [factor * e.centre for _, e in own]
+                ends = [
+                    [factor * (e.centre - e.low) for _, e in own],
+                    [factor * (e.high - e.centre) for _, e in own],
+                ]
+                clocks_mhz = [mhz for mhz, _ in own]
+                axes.errorbar(
+                    clocks_mhz, mids, ends, fmt=f"{marker}-", color=colour, capsize=4, label=arm
+                )
+            low = factor * min(0.0, *(e.low for _, e in found))
+            axes.set_ylim(low, 1.08 * factor * max(e.high for _, e in found))
+            axes.set_ylabel(f"{quantity} ({prefix}J per inference)")
+            axes.set_xlabel("clock (MHz)")
+        # energies are far from 0 here, where the axes begin
+        panels[0].legend(loc="lower left", ncols=1, borderpad=0.4, handletextpad=0.3)
+        _title_above(figure, titled(emulated, f"energy and clock, {rail}"))
+
+    label = f"Dynamic and static energy per inference on {rail} against the clock"
+    return Drawing(name, label, caption, 4.2, 2.9, emulated, draw)

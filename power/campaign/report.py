@@ -23,6 +23,7 @@ from bacmac.power.campaign.report_figures import (
     Accuracy,
     accuracy_drawings,
     block_drawings,
+    clock_drawings,
     energy_drawings,
     forest_drawings,
     trace_drawings,
@@ -97,6 +98,7 @@ def make_report(journal: Journal, *, trace_block: int | None = None) -> Report:
     drawn: dict[str, tuple[Drawing, ...]] = {
         "forests": forest_drawings(plan, result),
         "energies": energy_drawings(plan, result),
+        "clocks_drawn": clock_drawings(plan, result),
         "accuracies": accuracy_drawings(plan, result, _labelled(accuracy)),
         "blocks": block_drawings(plan, result),
         "traces": trace_drawings(plan, result, traced),

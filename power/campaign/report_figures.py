@@ -10,11 +10,13 @@ import numpy as np
 from bacmac.host.runtime.results import Window
 from bacmac.power.campaign.figures import (
     ArmPoint,
+    ClockPoint,
     Drawing,
     EnergyGroup,
     ForestRow,
     energies,
     energy_accuracy,
+    energy_clock,
     forest,
 )
 from bacmac.power.campaign.figures_time import (
@@ -309,6 +311,42 @@ def accuracy_drawings(
             )
         )
     return tuple(drawings)
+
+
+def clock_drawings(plan: StoredPlan, result: CampaignResult) -> tuple[Drawing, ...]:
+    """Energy against the clock that was read back, for each batch that ran at several."""
+    drawings = []
+    for batch in dict.fromkeys(cell.batch_images for cell in plan.cells):
+        points = [
+            ClockPoint(e.arm, _clock_hz(result, e), widened(e.dynamic_j), widened(e.static_j))
+            for cell in plan.cells
+            for e in result.energies
+            if cell.batch_images == batch and (e.cell, e.rail) == (cell.index, result.headline_rail)
+        ]
+        points.sort(key=lambda point: point.clock_hz)
+        if len({round(point.clock_hz, -3) for point in points}) < 2:
+            continue
+        caption = (
+            f"Batch {batch}. Mean with 95 % interval over blocks, axes from 0. Static energy is "
+            "idle power times the time of an inference, so it falls as the clock rises; clocks "
+            f"are those read back. {_sensor(result, result.headline_rail)}"
+        )
+        drawings.append(
+            energy_clock(
+                f"clock-batch{batch}",
+                result.headline_rail,
+                points,
+                [arm.name for arm in plan.arms],
+                caption,
+                emulated=result.emulated,
+            )
+        )
+    return tuple(drawings)
+
+
+def _clock_hz(result: CampaignResult, energy: ArmEnergy) -> float:
+    found = [r.clock_hz for r in main_runs(result, energy.cell) if r.key.arm == energy.arm]
+    return sum(found) / len(found)
 
 
 def _arm_point(energy: ArmEnergy, accuracy: Accuracy) -> ArmPoint:

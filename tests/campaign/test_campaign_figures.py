@@ -15,11 +15,13 @@ from bacmac.power.campaign.figures import (
     MARKERS,
     PALETTE,
     ArmPoint,
+    ClockPoint,
     Drawing,
     EnergyGroup,
     ForestRow,
     energies,
     energy_accuracy,
+    energy_clock,
     forest,
 )
 from bacmac.power.campaign.figures_time import (
@@ -141,6 +143,18 @@ def test_energy_and_accuracy_begin_at_zero_energy() -> None:
 
     assert axes.get_ylim()[0] == 0
     assert axes.get_xlim()[0] < 95 < axes.get_xlim()[1]
+
+
+def test_energy_against_the_clock_begins_at_zero_and_tells_both_parts() -> None:
+    energy = Interval(2e-6, 1.9e-6, 2.1e-6)
+    points = [ClockPoint(arm, hz, energy, energy) for arm in ARMS for hz in (1e8, 2e8)]
+    figure = drawn(energy_clock("c", "12V", points, ARMS, "", emulated=False))
+
+    assert [axes.get_ylabel().split()[0] for axes in figure.axes] == ["dynamic", "static"]
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] == 0
+        assert len(axes.containers) == 3
+        assert axes.get_xlim()[0] < 100 < 200 < axes.get_xlim()[1]
 
 
 def test_emulated_goes_across_the_figure_and_into_its_title() -> None:

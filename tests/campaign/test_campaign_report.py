@@ -22,6 +22,7 @@ from bacmac.power.campaign.analysed import analysed
 from bacmac.power.campaign.journal import Journal
 from bacmac.power.campaign.plan import CampaignPlan, Cell
 from bacmac.power.campaign.report import Report, make_report, write_report
+from bacmac.power.campaign.report_figures import clock_drawings
 from bacmac.power.campaign.result import CampaignResult
 from bacmac.power.campaign.run import Finding
 
@@ -278,3 +279,19 @@ def test_an_a_a_check_that_leaves_1_out_stands_first_and_in_the_paragraph(
     told = "1 of 2 intervals of one arm over itself, which is truly 1, leave 1 out"
     assert report.html.index(told) < report.html.index("<h2>Ratios</h2>")
     assert "1 of 2 intervals of its ratio, which is truly 1, left 1 out" in report.tex
+
+
+def test_a_batch_at_several_clocks_has_its_energy_drawn_against_them(
+    small_plan: CampaignPlan, tmp_path: Path
+) -> None:
+    plan = replace(small_plan, cells=(Cell(0, 16, 150e6), Cell(1, 16, 100e6)))
+    path = made_journal(tmp_path / "clocks.journal", plan, rails=(BOARD,))
+    with Journal.open(path) as journal:
+        result, stored = analysed(journal), journal.plan
+    read_back = {0: 150e6, 1: 100e6}
+    runs = tuple(replace(run, clock_hz=read_back[run.key.cell]) for run in result.runs)
+
+    drawings = clock_drawings(stored, replace(result, runs=runs))
+
+    assert [drawing.name for drawing in drawings] == ["clock-batch16"]
+    assert clock_drawings(stored, result) == ()  # both cells read one clock back

@@ -211,22 +211,9 @@ def connect(path: Path, *, write: bool) -> sqlite3.Connection:
 
 
 def _opened(path: Path, write: bool) -> sqlite3.Connection:
-    uri = "file:" + quote(str(path.resolve()))
-    archived = not os.access(path.parent, os.W_OK) or not os.access(path, os.W_OK)
-    archived = archived or file_system(path) in NETWORK_FILE_SYSTEMS
-    if write or not archived:
-        db = sqlite3.connect(f"{uri}?mode=rw", uri=True, isolation_level=None)
-    else:
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise JournalError(
-                path,
-                "file",
-                found=f"{log.name} beside it, where nothing can be written",
-                expected="a journal that was closed",
-                hint="copy both to a local disk and open them there",
-            )
-        db = sqlite3.connect(f"{uri}?immutable=1", uri=True, isolation_level=None)
+    mode = "mode=rw" if write else _mode_to_read(path)
+    uri = f"file:{quote(str(path.resolve()))}?{mode}"
+    db = sqlite3.connect(uri, uri=True, isolation_level=None)
     try:
         db.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         db.execute("PRAGMA foreign_keys=ON")
@@ -241,6 +228,29 @@ def _opened(path: Path, write: bool) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _mode_to_read(path: Path) -> str:
+    """How a journal can be read where it lies (SQLite, "Write-Ahead Logging", read-only databases).
+
+    Where nothing can be written beside it a closed one is read as it is; one that another user is
+    writing is read through that user's index of the log.
+    """
+    network = file_system(path) in NETWORK_FILE_SYSTEMS
+    if not network and os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
+        return "mode=rw"
+    log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    if not log.exists() or not log.stat().st_size:
+        return "immutable=1"
+    if index.exists() and not network:
+        return "mode=ro"
+    raise JournalError(
+        path,
+        "file",
+        found=f"{log.name} beside it, where nothing can be written",
+        expected="a journal that was closed",
+        hint="copy both to a local disk and open them there",
+    )
 
 
 def _bring_up_to_date(db: sqlite3.Connection, path: Path, write: bool) -> None:

@@ -250,6 +250,17 @@ def test_a_log_that_cannot_be_taken_in_is_not_passed_over(
         Journal.open(copied)
 
 
+def test_a_journal_that_another_user_writes_can_be_read_meanwhile(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal.open(copied, write=True) as writer:
+        writer.event("while it is written")
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+
+        with Journal.open(copied) as journal:
+            assert journal.events()[-1].text == "while it is written"
+
+
 MOUNTS = r"""
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 22 21 0:30 / /home rw shared:2 - nfs4 server:/home rw

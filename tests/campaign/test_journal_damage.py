@@ -263,8 +263,8 @@ def test_a_journal_that_another_user_writes_can_be_read_meanwhile(
 
 MOUNTS = r"""
 21 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
-22 21 0:30 / /home rw shared:2 - nfs4 server:/home rw
-23 22 254:1 / /home/me/local\040disk rw shared:3 - xfs /dev/vdb rw
+22 21 0:30 / /lab rw shared:2 - nfs4 server:/lab rw
+23 22 254:1 / /lab/me/local\040disk rw shared:3 - xfs /dev/vdb rw
 """
 
 
@@ -272,9 +272,9 @@ MOUNTS = r"""
     ("path", "kind"),
     [
         ("/nights/a.journal", "ext4"),
-        ("/homes/a.journal", "ext4"),
-        ("/home/me/a.journal", "nfs4"),
-        ("/home/me/local disk/a.journal", "xfs"),
+        ("/labs/a.journal", "ext4"),
+        ("/lab/me/a.journal", "nfs4"),
+        ("/lab/me/local disk/a.journal", "xfs"),
     ],
 )
 def test_the_file_system_is_that_of_the_deepest_mount(tmp_path: Path, path: str, kind: str) -> None:

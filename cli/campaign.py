@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from bacmac.cli.lazy_group import LazyGroup
 
 SUBCOMMANDS = {
     "plan": ("campaign_plan", "Check a campaign.toml whole; tell runs, time, disk and half-width."),
@@ -19,27 +19,6 @@ SUBCOMMANDS = {
 """Module below `bacmac.cli` and one line of help of each; the command object has its name."""
 
 
-class LazyCampaignGroup(click.Group):
-    """Import a subcommand's module only when it is called: help stays fast."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the work, not of the alphabet."""
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command object; None when there is no such command."""
-        if cmd_name not in SUBCOMMANDS:
-            return None
-        module, _ = SUBCOMMANDS[cmd_name]
-        command = getattr(import_module(f"bacmac.cli.{module}"), cmd_name)
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_) for name, (_, help_) in SUBCOMMANDS.items()])
-
-
-@click.group(cls=LazyCampaignGroup)
+@click.group(cls=LazyGroup, commands_in=SUBCOMMANDS)
 def campaign() -> None:
     """Unattended energy campaigns: planned, journalled, checked, and analysed from raw samples."""

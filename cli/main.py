@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import metadata
 
 # The engine's matrix products are small: a second BLAS thread only makes the first one wait.
 # It must be said before NumPy is imported; a user's own setting is kept.
@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import click
 
+from bacmac.cli.lazy_group import LazyGroup
 from bacmac.host.errors import BacmacError, DeviceError
 
 COMMANDS = {
@@ -34,27 +35,11 @@ INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells count."""
 
 
-class LazyGroup(click.Group):
-    """Import a subcommand's module only when it is called, so that help is fast."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the work, not of the alphabet."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command object; None when there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(import_module(f"bacmac.cli.{cmd_name}"), cmd_name)
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing any of them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    commands_in={name: (name, text) for name, text in COMMANDS.items()},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(metadata.version("bacmac"), prog_name="bacmac")
 def bacmac() -> None:
     """Put a quantized, pruned CNN on an SoC FPGA and find out what bitshifts save.

@@ -10,7 +10,10 @@ comes out is `Model`, which knows convolutions and pools only. On the way
 * a dense layer becomes a convolution whose kernel is its whole input;
 * an addition becomes the residual input of a convolution that nothing else reads;
 * zero padding joins the window that follows; rows, columns and channels that are only selected
-  (option A of He et al. 2016, arXiv 1512.03385) become a 1x1 convolution of zeros and ones.
+  (option A of He et al. 2016, arXiv 1512.03385) become a 1x1 convolution of zeros and ones;
+* a grid (the tensor is quantized here) is noted beside the layer; a layer that has one is closed to
+  everything but a residual, whose own grid then follows. Integer weights stay integers through all
+  of this: a gain per channel only changes their scale, or their sign.
 
 A layer is only rewritten while nothing but the step at hand reads it. Where that does not hold, a
 1x1 depthwise convolution of ones (`structural`) carries the addition, clamp or padding instead.
@@ -32,6 +35,8 @@ from bacmac.host.model.layers import (
     LINEAR,
     Activation,
     Conv,
+    Grid,
+    KeptWeights,
     Layer,
     Model,
     Pool,
@@ -100,9 +105,21 @@ class Lowering:
         self._shapes: dict[str, Shape] = {INPUT: input_shape}
         # the tensor that holds a layer's output as it is now, with all its readers; None where
         # the layer must stay as it is
-        self._tip: dict[str, str | None] = {INPUT: None}
+        self._tip: dict[str, str | None] = {INPUT: input_tensor}
         _check_size(input_shape, "the input")
         self._values: dict[str, _Value] = {input_tensor: _Value(INPUT, input_shape, flat)}
+        self._grids: dict[str, Grid] = {}
+        self._input_gain, self._input_shift = 1.0, 0.0
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Say of the import what a person must know; once, however often it is said."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def grid(self, tensor: str) -> Grid | None:
+        """The grid that a tensor is on, if its file has put it on one."""
+        return self._grids.get(self._value(tensor).layer)
 
     def knows(self, tensor: str) -> bool:
         """Whether a step has written this tensor, or it is the input."""
@@ -127,8 +144,12 @@ class Lowering:
         stride: Pair = (1, 1),
         padding: Padding = NO_PADDING,
         groups: int = 1,
+        kept: KeptWeights | None = None,
     ) -> None:
-        """Convolution; weight float32 (C_out, C_in / groups, kh, kw), bias (C_out,)."""
+        """Convolution; weight float32 (C_out, C_in / groups, kh, kw), bias (C_out,).
+
+        `kept`: the integers that weight is made of, of its shape.
+        """
         value, extra = self._padded(x)
         if value.flat:
             raise RefusedError("a convolution of flattened features", "rows and columns")
@@ -141,12 +162,23 @@ class Lowering:
             stride=stride,
             padding=_sum(padding, extra),
             groups=groups,
+            kept=kept,
         )
 
     def dense(
-        self, name: str, x: str, output: str, weight: Floats, bias: Floats | None = None
+        self,
+        name: str,
+        x: str,
+        output: str,
+        weight: Floats,
+        bias: Floats | None = None,
+        *,
+        kept: KeptWeights | None = None,
     ) -> None:
-        """Dense layer on flattened features; weight float32 (C_out, features)."""
+        """Dense layer on flattened features; weight float32 (C_out, features).
+
+        `kept`: the integers that weight is made of, of its shape.
+        """
         value = self._values[x] if self._value(x).affine is not None else self._plain(x)
         features = math.prod(value.shape)
         if not value.flat and value.shape[1:] != (1, 1):
@@ -159,8 +191,16 @@ class Lowering:
             offset = wide @ shift
             bias = _float32(offset if bias is None else offset + bias)
             weight = _float32(wide * gain)
+            if kept is not None and bool((gain == gain[0]).all()):
+                kept = _scaled(kept, np.broadcast_to(gain[0], len(weight)))
+            elif kept is not None:
+                kept = None
+                self.note(f"{name}: a gain of each input: its integer weights could not be kept")
         kernel = weight.reshape(-1, *value.shape)
-        self._emit_conv(name, replace(value, affine=None), output, kernel, bias, flat=True)
+        if kept is not None:
+            kept = replace(kept, levels=kept.levels.reshape(kernel.shape))
+        plain = replace(value, affine=None)
+        self._emit_conv(name, plain, output, kernel, bias, flat=True, kept=kept)
 
     def scale(self, name: str, x: str, output: str, gain: Vector, shift: Vector) -> None:
         """Compute x * gain + shift: one value, one a channel or, after a flatten, one a feature."""
@@ -208,6 +248,9 @@ class Lowering:
         if not low <= 0 <= high:
             raise RefusedError(f"a clamp to [{low:g}, {high:g}]", "a range that holds 0")
         value = self._plain(x)
+        if self._clamped_grid(value.layer, low, high):
+            self._rename(value, output)
+            return
         target = self._clamp_target(value.layer)
         if target is None:
             value = self._emit_identity(name, value, x)
@@ -277,8 +320,25 @@ class Lowering:
         assert isinstance(conv, Conv)
         if residual.layer != INPUT and order.index(residual.layer) > order.index(into.layer):
             del self._layers[into.layer]  # nothing but this sum reads it, so it may run later
-        self._layers[into.layer] = replace(conv, residual=residual.layer)
+        self._layers[into.layer] = replace(
+            conv, residual=residual.layer, before_residual=self._grids.pop(into.layer, None)
+        )
         self._rename(into, output)
+
+    def quantize(self, name: str, x: str, output: str, grid: Grid) -> None:
+        """From here on the tensor holds only values of this grid."""
+        _check_grid(grid)
+        value = self._value(x)
+        if self._grids.get(value.layer) == grid and value.affine is None:
+            self.alias(x, output)
+            return
+        value = self._plain(x)
+        target = self._grid_target(value.layer)
+        if target is None:
+            value = self._emit_identity(name, value, x)
+            target = value.layer
+        self._grids[target] = grid
+        self._rename(value, output)
 
     def flatten(self, x: str, output: str) -> None:
         """(N, C, H, W) to (N, features), channels outermost; the data do not move."""
@@ -330,7 +390,17 @@ class Lowering:
         self._plain(output)
         if not self._layers:
             raise RefusedError("a network that only passes its input on", "one layer or more")
-        return Model(name, self._shapes[INPUT], tuple(self._layers.values()), source, sha256)
+        return Model(
+            name,
+            self._shapes[INPUT],
+            tuple(self._layers.values()),
+            source,
+            sha256,
+            grids=self._grids,
+            input_gain=self._input_gain,
+            input_shift=self._input_shift,
+            notes=tuple(self._notes),
+        )
 
     def _value(self, tensor: str) -> _Value:
         if tensor not in self._values:
@@ -402,8 +472,32 @@ class Lowering:
         tip = self._tip[layer]
         return tip is not None and self._uses.get(tip) == 1
 
+    def _grid_target(self, layer: str) -> str | None:
+        """The layer that a grid of this one's output belongs to, if it may still be changed.
+
+        A maximum and a rounding may change places, both being monotonic.
+        """
+        if not self._only_reader(layer) or layer in self._grids:
+            return None
+        found = self._layers.get(layer)
+        if isinstance(found, Pool) and found.kind == "max":
+            return self._grid_target(found.input)
+        return layer
+
+    def _clamped_grid(self, layer: str, low: float, high: float) -> bool:
+        """Whether the layer has a grid of which a clamp only leaves codes out; it has then."""
+        grid = self._grids.get(layer)
+        if grid is None or not self._only_reader(layer) or layer == INPUT:
+            return False
+        bounds = [limit / grid.scale + grid.zero for limit in (low, high)]
+        lowest, highest = max(bounds[0], grid.low), min(bounds[1], grid.high)
+        if not (float(lowest).is_integer() and float(highest).is_integer()):
+            return False
+        self._grids[layer] = replace(grid, low=int(lowest), high=int(highest))
+        return True
+
     def _clamp_target(self, layer: str) -> str | None:
-        if not self._only_reader(layer):
+        if not self._only_reader(layer) or layer == INPUT or layer in self._grids:
             return None
         found = self._layers[layer]
         if isinstance(found, Conv):
@@ -421,25 +515,45 @@ class Lowering:
 
     def _scale_channels(self, name: str, x: str, output: str, gain: Vector, shift: Vector) -> None:
         value = self._plain(x)
+        if self._scaled_input(value, gain, shift):
+            self._rename(value, output)
+            return
         conv = self._layers.get(value.layer)
         keeps_weights = bool((gain == 1.0).all())
         if (
             isinstance(conv, Conv)
             and conv.activation == LINEAR
+            and value.layer not in self._grids
             and self._only_reader(value.layer)
             and (keeps_weights or (conv.residual is None and not conv.structural))
         ):
-            weight = conv.weight
+            weight, kept = conv.weight, conv.kept
             if not keeps_weights:
                 weight = _float32(conv.weight.astype(np.float64) * gain[:, None, None, None])
+                kept = None if kept is None else _scaled(kept, gain)
             bias = _float32(conv.bias.astype(np.float64) * gain + shift)
-            self._layers[value.layer] = replace(conv, weight=weight, bias=bias)
+            self._layers[value.layer] = replace(conv, weight=weight, bias=bias, kept=kept)
             self._rename(value, output)
             return
         weight = _float32(gain).reshape(-1, 1, 1, 1)
         self._emit_conv(
             name, value, output, weight, _float32(shift), groups=len(gain), flat=value.flat
         )
+
+    def _scaled_input(self, value: _Value, gain: Vector, shift: Vector) -> bool:
+        """Whether the input itself may take the scaling over; it has then.
+
+        Only before the first grid, and only one gain above 0 for all channels: what stores the
+        image then stores the scaled one, and no layer is needed.
+        """
+        alike = bool((gain == gain[0]).all() and (shift == shift[0]).all())
+        if value.layer != INPUT or not self._only_reader(INPUT) or not alike or gain[0] <= 0:
+            return False
+        if INPUT in self._grids or not np.isfinite([gain[0], shift[0]]).all():
+            return False
+        self._input_gain *= float(gain[0])
+        self._input_shift = self._input_shift * float(gain[0]) + float(shift[0])
+        return True
 
     def _emit_identity(self, name: str, value: _Value, tensor: str) -> _Value:
         """A structural copy of a value, which nothing else reads; the tensor keeps its value."""
@@ -465,6 +579,7 @@ class Lowering:
         groups: int = 1,
         structural: bool = False,
         flat: bool = False,
+        kept: KeptWeights | None = None,
     ) -> _Value:
         if weight.ndim != 4 or weight.size == 0:
             raise RefusedError(f"weight {weight.shape}", "(C_out, C_in / groups, kh, kw)")
@@ -485,6 +600,7 @@ class Lowering:
             padding,
             groups,
             structural=structural,
+            kept=kept,
         )
         return self._emit(layer, output, flat=flat)
 
@@ -515,6 +631,23 @@ class Lowering:
             number += 1
             free = f"{stem}_{number}"
         return free
+
+
+def _scaled(kept: KeptWeights, gain: Vector) -> KeptWeights:
+    """The integers of weights times a gain (C_out,): its size goes to the scale, its sign stays."""
+    signs = np.sign(gain).astype(np.int16).reshape(-1, *[1] * (kept.levels.ndim - 1))
+    return KeptWeights(kept.levels * signs, kept.scale * np.abs(gain))
+
+
+def _check_grid(grid: Grid) -> None:
+    if not (math.isfinite(grid.scale) and grid.scale > 0 and math.isfinite(grid.zero)):
+        raise RefusedError(
+            f"scale {grid.scale:g}, zero point {grid.zero:g}", "a finite scale above 0"
+        )
+    if not grid.low <= grid.zero <= grid.high or grid.low >= grid.high:
+        raise RefusedError(
+            f"codes {grid.low} to {grid.high}, zero point {grid.zero:g}", "a range with its zero"
+        )
 
 
 def _structural(layer: Layer) -> bool:

@@ -36,7 +36,14 @@ def forward(model: Model, images: FloatTensor) -> FloatTensor:
 
 
 def walk(model: Model, images: FloatTensor) -> Iterator[tuple[str, FloatTensor]]:
-    """Yield (name, tensor (N, C, H, W)) for the input and then each layer's output, in order."""
+    """Yield (name, tensor (N, C, H, W)) for the input and then each layer's output, in order.
+
+    Where the file puts a tensor on a grid, its values are those of the grid: the network as its
+    file defines it, up to float32 sums.
+    """
+    if model.input_gain != 1.0 or model.input_shift != 0.0:
+        images = images * np.float32(model.input_gain) + np.float32(model.input_shift)
+    images = _on_grid(model, INPUT, images)
     tensors: dict[str, FloatTensor] = {INPUT: images}
     yield INPUT, images
     for layer in model.layers:
@@ -44,8 +51,14 @@ def walk(model: Model, images: FloatTensor) -> Iterator[tuple[str, FloatTensor]]
         output = run_layer(
             layer, tensors[layer.input], tensors[residual] if residual is not None else None
         )
+        output = _on_grid(model, layer.name, output)
         tensors[layer.name] = output
         yield layer.name, output
+
+
+def _on_grid(model: Model, name: str, tensor: FloatTensor) -> FloatTensor:
+    grid = model.grids.get(name)
+    return tensor if grid is None else grid.snap(tensor)
 
 
 def run_layer(layer: Layer, x: FloatTensor, residual: FloatTensor | None = None) -> FloatTensor:
@@ -54,6 +67,8 @@ def run_layer(layer: Layer, x: FloatTensor, residual: FloatTensor | None = None)
         return _pool(layer, x)
     y = convolve(x, layer.weight, layer.stride, layer.padding, layer.groups)
     y += layer.bias[:, None, None]
+    if layer.before_residual is not None:
+        y = layer.before_residual.snap(y)
     if residual is not None:
         y += residual
     if layer.activation.low > -np.inf or layer.activation.high < np.inf:

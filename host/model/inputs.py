@@ -22,7 +22,7 @@ def normalized(images: Images, normalization: Normalization) -> npt.NDArray[np.f
 
 
 def input_codes(images: Images, normalization: Normalization, target: ActivationFormat) -> Codes:
-    """Integers (N, C, H, W) of images: round half to even of value / scale, clamped.
+    """Integers (N, C, H, W) of images: value / scale + zero, rounded half to even, clamped.
 
     Pixels go through one table of 256 entries a channel, so no float image is ever made.
     """
@@ -39,5 +39,8 @@ def input_codes(images: Images, normalization: Normalization, target: Activation
 
 
 def _quantize(values: npt.NDArray[np.float64], target: ActivationFormat) -> Codes:
-    rounded = np.clip(np.rint(values / target.scale), target.low, target.high)
+    whole = float(target.zero).is_integer()
+    # a whole zero point comes after rounding, as the tools do it that write such files
+    rounded = np.rint(values / target.scale + (0.0 if whole else target.zero))
+    rounded = np.clip(rounded + (target.zero if whole else 0.0), target.low, target.high)
     return rounded.astype(np.int8) if target.signed else rounded.astype(np.uint8)

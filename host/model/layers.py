@@ -8,7 +8,8 @@ input, and write a residual add that cannot be fused as a depthwise 1x1 convolut
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -33,6 +34,77 @@ LINEAR = Activation()
 RELU = Activation(0.0)
 
 
+Rounding = Literal["half-even", "half-up", "half-away", "floor", "ceil"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the file stores a tensor: value = (q - zero) * scale, q a whole number in low..high.
+
+    A file that was quantized by another tool says so of its activations. A bipolar tensor (+-s) is
+    the grid of scale 2 s, zero 0.5, codes 0 and 1, rounded half up.
+
+    Attributes:
+        scale: above 0.
+        zero: the code of the value 0; need not be whole.
+        low: smallest code.
+        high: largest code.
+        rounding: what becomes of values between two codes.
+    """
+
+    scale: float
+    zero: float
+    low: int
+    high: int
+    rounding: Rounding = "half-even"
+
+    def codes(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """Whole numbers (as float64) of values of any shape, rounded and clamped."""
+        ratio = values.astype(np.float64) / self.scale
+        # a whole zero is added after rounding, as every tool does: ties to even are ties of the
+        # value, not of the code
+        whole = float(self.zero).is_integer()
+        rounded = round_as(self.rounding, ratio if whole else ratio + self.zero)
+        if whole:
+            rounded = rounded + self.zero
+        return np.clip(rounded, self.low, self.high)
+
+    def snap(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """The nearest values (float32) that the grid holds."""
+        snapped = (self.codes(values) - self.zero) * self.scale
+        return snapped.astype(np.float32)
+
+
+def round_as(rounding: Rounding, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Whole numbers of values of any shape."""
+    if rounding == "half-even":
+        return np.rint(values)
+    if rounding == "half-up":
+        return np.floor(values + 0.5)
+    if rounding == "half-away":
+        return np.trunc(values + np.copysign(0.5, values))
+    return np.floor(values) if rounding == "floor" else np.ceil(values)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptWeights:
+    """Weights that the file holds as integers: weight = level * scale, exactly those.
+
+    Attributes:
+        levels: int16 of the weight's shape, -32767 to 32767; zero points are subtracted already.
+        scale: float64 (C_out,), 0 or above.
+    """
+
+    levels: npt.NDArray[np.int16]
+    scale: npt.NDArray[np.float64]
+
+    @property
+    def weight(self) -> npt.NDArray[np.float32]:
+        """float32 weights of the same shape."""
+        scale = self.scale.reshape(-1, *[1] * (self.levels.ndim - 1))
+        return (self.levels * scale).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Conv:
     """Convolution, dense layer or residual add, then bias, residual and activation in that order.
@@ -45,6 +117,9 @@ class Conv:
         residual: name of a tensor of the output's shape, added before the activation.
         structural: the weights are zeros and ones that only move data (an identity, a channel
             selection): never pruned, never counted as weights.
+        kept: the integers that `weight` was made from, where the file has them.
+        before_residual: grid on which the file puts the sum before the residual is added. The
+            accelerator rounds once, after it (docs/decisions/0001).
     """
 
     name: str
@@ -57,6 +132,8 @@ class Conv:
     activation: Activation = LINEAR
     residual: str | None = None
     structural: bool = False
+    kept: KeptWeights | None = None
+    before_residual: Grid | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +181,11 @@ class Model:
         layers: each reads INPUT or layers before it.
         source: the file it came from.
         source_sha256: hex digest of that file.
+        grids: by tensor name, how the file stores it; a float network has none.
+        input_gain: the network reads input * input_gain + input_shift, one number each (a file
+            that scales its input itself, before the first grid). The tensor INPUT is the result.
+        input_shift: likewise.
+        notes: what a person must know of the import: what was left out, what could not be kept.
 
     Raises:
         ValueError: shapes or names do not fit together (importers name the file).
@@ -114,11 +196,24 @@ class Model:
     layers: tuple[Layer, ...]
     source: str = ""
     source_sha256: str = ""
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    input_gain: float = 1.0
+    input_shift: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError("a model needs at least one layer")
-        _ = self.shapes
+        unknown = [name for name in self.grids if name not in self.shapes]
+        if unknown:
+            raise ValueError(f"a grid for {unknown[0]!r}, which is no tensor")
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether the file holds integers of its own, in weights or activations."""
+        return bool(self.grids) or any(
+            isinstance(layer, Conv) and layer.kept is not None for layer in self.layers
+        )
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:

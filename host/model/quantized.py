@@ -15,11 +15,16 @@ from bacmac.host.model.layers import Normalization
 
 @dataclass(frozen=True)
 class ActivationFormat:
-    """How a tensor is stored: value = integer * scale, zero point 0, 2 to 8 bits."""
+    """How a tensor is stored: value = (integer - zero) * scale, 2 to 8 bits.
+
+    The accelerator knows nothing of `zero`: what reads the tensor has it in its bias. It is 0
+    except where a file brought its own zero points, and need not be whole.
+    """
 
     scale: float
     bits: int = 8
     signed: bool = False
+    zero: float = 0.0
 
     @property
     def low(self) -> int:
@@ -78,10 +83,11 @@ class QuantizedModel:
         input_format: how the input is stored on the device.
         normalization: how stored pixels become the float input.
         layers: in execution order; `layers[i].op` is op i of the integer network.
-        logit_scale: float64 (C,): output value = integer * scale. The stored output's scale
-            repeated, where the last layer requantizes.
+        logit_scale: float64 (C,): output value = integer * logit_scale + logit_offset. The
+            stored output's scale repeated, where the last layer requantizes.
         provenance: what made it: source file and sha256, options, tool version. Strings,
             numbers, and lists or dicts of them.
+        logit_offset: float64 (C,), or () for zeros.
     """
 
     name: str
@@ -91,6 +97,13 @@ class QuantizedModel:
     layers: tuple[QuantizedLayer, ...]
     logit_scale: npt.NDArray[np.float64]
     provenance: Mapping[str, object] = field(default_factory=dict)
+    logit_offset: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(()))
+
+    def values(self, outputs: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Output values (N, C, H, W) of the integers (N, C, H, W) that the device gives."""
+        offset = self.logit_offset.reshape(-1, 1, 1)
+        result: npt.NDArray[np.float64] = outputs * self.logit_scale[:, None, None] + offset
+        return result
 
     @cached_property
     def network(self) -> IntegerNetwork:

@@ -222,7 +222,7 @@ def _check(model: Model, options: QuantizeOptions) -> None:
 def _output_error(quantized: QuantizedModel, images: Images, floats: FloatTensor) -> float:
     """Mean squared difference of the integer network's outputs to the float network's, `floats`."""
     codes = input_codes(images, quantized.normalization, quantized.input_format)
-    outputs = Engine(quantized.network).run(codes) * quantized.logit_scale[:, None, None]
+    outputs = quantized.values(Engine(quantized.network).run(codes))
     return float(np.mean((outputs - floats) ** 2))
 
 

@@ -216,8 +216,7 @@ class Session:
 
 def output_values(model: QuantizedModel, outputs: Outputs) -> npt.NDArray[np.float64]:
     """Float outputs (N, C, H, W): each channel times its own scale."""
-    values: npt.NDArray[np.float64] = outputs * model.logit_scale[:, None, None]
-    return values
+    return model.values(outputs)
 
 
 def predicted_classes(model: QuantizedModel, outputs: Outputs) -> npt.NDArray[np.int64]:

@@ -1,0 +1,1 @@
+"""Recovery training: a short fine-tune of a compressed network (extra `train`)."""

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bacmac.host.arith.network import ConvOp, IntegerNetwork, Op
+from bacmac.host.arith.schemes import Levels
 from bacmac.host.errors import CompileError
 
 FLOAT32_EXACT = 1 << 24
@@ -47,9 +48,7 @@ def accumulator_bounds(op: Op, low: int, high: int) -> Bounds:
     return area * low, area * high
 
 
-def sum_bounds(
-    levels: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], low: int, high: int
-) -> Bounds:
+def sum_bounds(levels: Levels, bias: npt.NDArray[np.int32], low: int, high: int) -> Bounds:
     """`accumulator_bounds` of levels (C_out, K) and a bias (C_out,)."""
     wide = levels.astype(np.int64)
     positive = np.maximum(wide, 0).sum(1)

@@ -16,6 +16,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from bacmac.host.arith.schemes import Levels
+
 Shape = tuple[int, int, int]
 """Channels, height, width."""
 Padding = tuple[int, int, int, int]
@@ -53,7 +55,7 @@ class ConvOp:
 
     Attributes:
         input: number of the input tensor.
-        levels: int8 (C_out, C_in / groups, kh, kw).
+        levels: int8 or int16 (C_out, C_in / groups, kh, kw).
         bias: int32 (C_out,), in accumulator units.
         requantize: None leaves the int32 accumulators (logits); only the last op may.
         stride: rows, columns; 1 to 4 each.
@@ -63,7 +65,7 @@ class ConvOp:
     """
 
     input: int
-    levels: npt.NDArray[np.int8]
+    levels: Levels
     bias: npt.NDArray[np.int32]
     requantize: Requantize | None
     stride: tuple[int, int] = (1, 1)
@@ -208,8 +210,8 @@ def _check_op(op: Op, index: int, shapes: list[Shape], *, last: bool) -> Shape:
         if (op.kind == "average") != (op.requantize is not None):
             raise ValueError("an average pool requantizes, a max pool does not")
     else:
-        if op.levels.dtype != np.int8 or op.levels.size == 0:
-            raise ValueError(f"levels are {op.levels.dtype}{op.levels.shape}, not int8")
+        if op.levels.dtype not in (np.int8, np.int16) or op.levels.size == 0:
+            raise ValueError(f"levels are {op.levels.dtype}{op.levels.shape}, not int8 or int16")
         if op.bias.shape != (channels,) or op.bias.dtype != np.int32:
             raise ValueError(f"bias is {op.bias.dtype}{op.bias.shape}, not int32 ({channels},)")
         if op.requantize is None and not last:

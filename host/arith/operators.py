@@ -156,7 +156,7 @@ def add_elementwise(
     height, width = input_shape[1:]
     x = source[: height : op.stride[0], :, : width : op.stride[1]]
     n_rows, _, width, images = x.shape
-    # a level times an activation is below 2**15; a large bias needs more than float32 has
+    # a level times an activation is below 2**23; a large bias needs more than float32 has
     dtype = "float32" if np.abs(op.bias.astype(np.int64)).max() < 1 << 23 else "float64"
     for rows in _chunks(n_rows, len(levels) * width * images * np.dtype(dtype).itemsize):
         shape = (rows.stop - rows.start, len(levels), output.width, images)

@@ -106,7 +106,9 @@ def layer_groups(op: Op, input_shape: Shape, geometry: Geometry) -> LayerGroups:
     )
     levels = gather_groups(op.levels, cut)
     full: npt.NDArray[np.bool_] = levels.any(axis=(1, 2)).reshape(-1)
-    return LayerGroups(_entries(cut, full), levels[full], int(len(full) - full.sum()))
+    # what an array executes fits int8: the compiler has refused any other level by now
+    stored = levels[full].astype(np.int8)
+    return LayerGroups(_entries(cut, full), stored, int(len(full) - full.sum()))
 
 
 def pool_entries(kernel: tuple[int, int], channels: int, geometry: Geometry) -> Entries:

@@ -3,7 +3,7 @@
 The dense layout is one rule for every width: code i occupies bits i*b to i*b + b - 1 of a
 little-endian bit stream, so a 4-bit code takes a nibble (low nibble first), four 2-bit codes take
 a byte, eight 3-bit codes take three bytes and an 8-bit code is its byte. The stream is filled to
-a whole number of such groups with the scheme's zero code. Nothing is stored but the codes: a
+a whole number of such groups with the scheme's fill code. Nothing is stored but the codes: a
 b-bit weight takes b bits.
 
 FINN's layout (Umuroglu et al. 2017, arXiv 1612.07119; its packer of weights and activations for
@@ -21,15 +21,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.schemes import NOT_A_CODE, SCHEMES, Scheme
+from bacmac.host.arith.schemes import NOT_A_CODE, SCHEMES, Levels, Scheme
 
 Bytes = npt.NDArray[np.uint8]
-Levels = npt.NDArray[np.int8]
 
 BLOCK_CODES = 1 << 16
 """Codes a block: input, output and temporaries together stay within a 1 MiB second-level cache."""
@@ -115,19 +114,19 @@ def unpack_codes(data: Bytes, n: int, bits: int, *, fill: int = 0) -> Bytes:
 
 
 def pack_levels(levels: Levels, scheme: Scheme | str) -> Bytes:
-    """Encode levels by a scheme and pack the codes densely, filled with the zero code.
+    """Encode levels by a scheme and pack the codes densely, filled with its fill code.
 
     Args:
-        levels: int8 (n,).
+        levels: (n,), of the scheme's dtype.
         scheme: or its name.
 
     Raises:
-        ValueError: a level is not in the scheme, or the array is not int8 of one dimension.
+        ValueError: a level is not in the scheme, or the array is not such a vector.
     """
     scheme = _scheme(scheme)
-    _check_vector(levels, np.int8, "levels")
+    _check_vector(levels, scheme.levels.dtype.type, "levels")
     if scheme.bits != 4:
-        return pack_codes(_encode(levels, scheme), scheme.bits, fill=scheme.zero_code)
+        return pack_codes(_encode(levels, scheme), scheme.bits, fill=scheme.fill_code)
     table, illegal = _pair_table(scheme)
     pairs = _filled(levels, 2, 0).view("<u2")
     out = np.empty(pairs.size, np.uint8)
@@ -141,14 +140,14 @@ def pack_levels(levels: Levels, scheme: Scheme | str) -> Bytes:
 
 
 def unpack_levels(data: Bytes, n: int, scheme: Scheme | str) -> Levels:
-    """Undo `pack_levels`: int8 (n,).
+    """Undo `pack_levels`: (n,) of the scheme's dtype.
 
     Raises:
         ValueError: wrong size, an illegal code (minus zero is one), or wrong filling.
     """
     scheme = _scheme(scheme)
-    codes = unpack_codes(data, n, scheme.bits, fill=scheme.zero_code)
-    levels = np.empty(n, np.int8)
+    codes = unpack_codes(data, n, scheme.bits, fill=scheme.fill_code)
+    levels = cast(Levels, np.empty(n, scheme.levels.dtype))
     for start in range(0, n, BLOCK_CODES):
         block = codes[start : start + BLOCK_CODES]
         decoded = scheme.decode[block]
@@ -162,7 +161,7 @@ def unpack_levels(data: Bytes, n: int, scheme: Scheme | str) -> Levels:
     return levels
 
 
-def pack_finn(levels: Levels, bits: int) -> Bytes:
+def pack_finn(levels: npt.NDArray[np.int8], bits: int) -> Bytes:
     """The bytes FINN streams for signed integers, inner dimension and byte order reversed.
 
     Number j of a row occupies bits j*b to j*b + b - 1 of the row's little-endian integer, in
@@ -251,8 +250,10 @@ def _repeated(pattern: int, period: int) -> np.uint64:
 
 
 def _encode(levels: Levels, scheme: Scheme) -> Bytes:
-    # a level's index in the table is level + 128: its byte with the top bit turned over
-    codes: Bytes = scheme.encode[levels.view(np.uint8) ^ np.uint8(128)]
+    # a level's place in the table is level + half: its bits with the top one turned over
+    unsigned = np.dtype(f"u{levels.itemsize}").type
+    half = unsigned(len(scheme.encode) // 2)
+    codes: Bytes = scheme.encode[levels.view(unsigned) ^ half]
     bad = scheme.decode[codes & ((1 << scheme.bits) - 1)] != levels
     if bad.any():
         raise ValueError(f"level {int(levels[bad.argmax()])} is not in {scheme.name}")

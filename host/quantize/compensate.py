@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.schemes import Scheme
+from bacmac.host.arith.schemes import Levels, Scheme
 from bacmac.host.model.layers import Conv
 from bacmac.host.model.moments import window_moments
-from bacmac.host.quantize.weights import Float, Levels, round_to_levels
+from bacmac.host.quantize.weights import Float, round_to_levels
 
 DAMPING = 0.01
 """Of the mean diagonal, added to the Hessian: columns that calibration hardly saw stay put."""
@@ -56,7 +56,7 @@ def compensated_levels(
     Returns:
         (C, K) levels.
     """
-    levels = np.zeros(weights.shape, np.int8)
+    levels: Levels = np.zeros(weights.shape, scheme.levels.dtype)
     channels = np.split(np.arange(len(weights)), len(hessians))
     for part, hessian_matrix in zip(channels, hessians, strict=True):
         falling = np.argsort(-np.diagonal(hessian_matrix), kind="stable")
@@ -110,7 +110,7 @@ def _round_columns(
     weights: Float, kept: npt.NDArray[np.bool_], scale: Float, factor: Float, scheme: Scheme
 ) -> Levels:
     work = weights.copy()
-    levels = np.zeros(work.shape, np.int8)
+    levels: Levels = np.zeros(work.shape, scheme.levels.dtype)
     n_columns = work.shape[1]
     for start in range(0, n_columns, BLOCK_COLUMNS):
         stop = min(start + BLOCK_COLUMNS, n_columns)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from bacmac.host.arith.bounds import accumulator_bounds
 from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.requantize import fit_requantize, residual_shift
-from bacmac.host.arith.schemes import SCHEMES, Scheme
+from bacmac.host.arith.schemes import SCHEMES, Levels, Scheme
 from bacmac.host.errors import InputError
 from bacmac.host.model.forward import columns
 from bacmac.host.model.inputs import Codes, Images, input_codes
@@ -96,8 +96,8 @@ def quantize_model(
         progress: called with a stage, how much is done and of how much.
 
     Raises:
-        InputError: a table names a layer that does not exist, calibration met a NaN, or a layer
-            is too wide for compensated rounding.
+        InputError: a table names a layer that does not exist, calibration met a NaN, a layer is
+            too wide for compensated rounding, or has zeros that its scheme does not hold.
     """
     schemes = layer_schemes(model, options)
     bits = tensor_bits(model, options)
@@ -108,11 +108,15 @@ def quantize_model(
         formats=choose_formats(model, statistics, bits),
         statistics=statistics,
         schemes={
-            layer.name: SCHEMES[schemes.get(layer.name, options.scheme)] for layer in model.layers
+            layer.name: SCHEMES[schemes[layer.name]]
+            if layer.name in schemes
+            else _structural_scheme(SCHEMES[options.scheme])
+            for layer in model.layers
         },
         options=options,
         masks=masks or {},
     )
+    _refuse_zeros(model, plan)
     last_use = _last_uses(model)
     codes: dict[str, Codes] = {}
     if options.rounding == "compensated" or options.bias_correction:
@@ -143,6 +147,29 @@ def quantize_model(
         logit_scale=_logit_scale(model, layers[-1], plan.formats),
         provenance=dict(provenance or {}),
     )
+
+
+def _structural_scheme(scheme: Scheme) -> Scheme:
+    """What the zeros and ones of structural layers are stored in, beside layers of `scheme`."""
+    return scheme if scheme.has_zero else SCHEMES["ternary"]
+
+
+def _refuse_zeros(model: Model, plan: _Plan) -> None:
+    """A scheme without zero holds no pruned weight: what was 0 would come back as +-1."""
+    for layer in model.layers:
+        if not isinstance(layer, Conv) or plan.schemes[layer.name].has_zero:
+            continue
+        kept = plan.masks.get(layer.name, np.ones(layer.weight.shape, np.bool_))
+        n_zeros = int(layer.weight.size - np.count_nonzero(layer.weight * kept))
+        if n_zeros:
+            scheme = plan.schemes[layer.name].name
+            raise InputError(
+                model.source or model.name,
+                f"layer {layer.name!r}",
+                found=f"{n_zeros} of {layer.weight.size} weights are zero",
+                expected=f"none: {scheme} has no zero",
+                hint="choose a scheme with a zero for this layer (ternary has two bits)",
+            )
 
 
 def _quantize_pool(layer: Pool, plan: _Plan) -> QuantizedLayer:
@@ -176,7 +203,7 @@ def _quantize_conv(
 
     scale = _channel_scales(layer, weights * kept, scheme, source, target, residual)
     if layer.structural:
-        levels = np.rint(weights).astype(np.int8)
+        levels: Levels = np.rint(weights).astype(np.int8)
     elif plan.options.rounding == "compensated":
         if weights.shape[1] > MAX_HESSIAN_ROWS:
             raise InputError(

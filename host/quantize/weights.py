@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.schemes import Scheme
+from bacmac.host.arith.schemes import Levels, Scheme
 
 Float = npt.NDArray[np.float64]
-Levels = npt.NDArray[np.int8]
 
 SCALE_FACTORS = np.concatenate([[1.0], np.geomspace(0.2, 1.6, 95)])
 """Candidates, times the scale that puts the largest weight on the largest level. Above 1 serves
@@ -23,7 +24,7 @@ def round_to_levels(values: Float, scheme: Scheme) -> Levels:
     magnitudes = scheme.levels[scheme.levels >= 0].astype(np.float64)
     borders = (magnitudes[1:] + magnitudes[:-1]) / 2
     nearest = magnitudes[np.searchsorted(borders, np.abs(values))]
-    return np.copysign(nearest, values).astype(np.int8)
+    return cast(Levels, np.copysign(nearest, values).astype(scheme.levels.dtype))
 
 
 def squared_error(weights: Float, scale: Float, scheme: Scheme) -> Float:

@@ -59,10 +59,12 @@ def test_resources_of_memories_follow_from_the_buffers() -> None:
         assert overlay.manifest.resources_source.startswith("estimate: ")
 
 
-def test_every_level_of_a_smaller_scheme_runs_on_the_8_bit_multiplier() -> None:
+def test_every_level_of_8_bits_or_less_runs_on_the_8_bit_multiplier() -> None:
     widest = set(SCHEMES[load_overlay("mac-uniform8").manifest.scheme].levels.tolist())
 
-    assert all(set(scheme.levels.tolist()) <= widest for scheme in SCHEMES.values())
+    narrow = [scheme for scheme in SCHEMES.values() if scheme.max_level < 128]
+    assert len(narrow) == len(SCHEMES) - 1
+    assert all(set(scheme.levels.tolist()) <= widest for scheme in narrow)
 
 
 def test_an_overlay_of_ones_own_is_found_by_name_and_by_path(tmp_path: Path) -> None:

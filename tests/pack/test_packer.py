@@ -85,15 +85,15 @@ def test_bytes_of_the_page_on_the_format():
 def test_every_level_outside_the_scheme_is_refused(scheme):
     for level in sorted(set(range(-128, 128)) - set(scheme.levels.tolist())):
         with pytest.raises(ValueError, match=rf"^level {level} is not in {scheme.name}$"):
-            pack_levels(np.array([0, 0, 0, level, 0], np.int8), scheme)
+            pack_levels(np.array([*[scheme.max_level] * 3, level], scheme.levels.dtype), scheme)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda scheme: scheme.name)
 def test_every_illegal_code_is_refused(scheme):
     for code in np.flatnonzero(scheme.decode == NOT_A_CODE).tolist():
-        codes = np.full(9, scheme.zero_code, np.uint8)
+        codes = np.full(9, scheme.fill_code, np.uint8)
         codes[5] = code
-        packed = pack_codes(codes, scheme.bits, fill=scheme.zero_code)
+        packed = pack_codes(codes, scheme.bits, fill=scheme.fill_code)
         with pytest.raises(ValueError, match=f"code {code} of weight 5 is illegal"):
             unpack_levels(packed, 9, scheme)
 
@@ -105,8 +105,8 @@ def test_every_packed_scheme_has_an_illegal_code_that_can_mark_a_bad_pair():
 @pytest.mark.parametrize("name", ["pot-4", "uniform-3", "ternary"])
 def test_wrong_filling_is_refused(name):
     scheme = SCHEMES[name]
-    wrong = np.full(5, scheme.zero_code, np.uint8)
-    packed = pack_codes(wrong, scheme.bits, fill=(scheme.zero_code + 1) % (1 << scheme.bits))
+    wrong = np.full(5, scheme.fill_code, np.uint8)
+    packed = pack_codes(wrong, scheme.bits, fill=(scheme.fill_code + 1) % (1 << scheme.bits))
 
     with pytest.raises(ValueError, match="the filling is"):
         unpack_levels(packed, 5, scheme)

@@ -17,6 +17,8 @@ power-of-two levels, whose largest may stand for weights beyond it."""
 FINE_FACTORS = np.linspace(0.98, 1.02, 25)
 """Candidates around the best of those, which are 2.2 % apart."""
 LLOYD_STEPS = 12
+LEAST_WEIGHT = 1e-30
+"""A channel of smaller weights is a dead one: its scale would leave what float64 can divide by."""
 
 
 def round_to_levels(values: Float, scheme: Scheme) -> Levels:
@@ -36,15 +38,16 @@ def squared_error(weights: Float, scale: Float, scheme: Scheme) -> Float:
 
 
 def search_scales(weights: Float, scheme: Scheme) -> Float:
-    """Scale (C,) of least squared error for weights (C, K); 0 for a channel of zeros.
+    """Scale (C,) of least squared error for weights (C, K); 0 for a dead channel.
 
     The best of 96 candidates, then of 25 around it, then Lloyd's alternation (1982, "Least squares
     quantization in PCM"): levels by rounding, scale by least squares, each step no worse than the
     one before. The scale that puts the largest weight on the largest level is among the
     candidates, so the result is never worse than that one.
     """
+    alive = np.abs(weights).max(axis=1) >= LEAST_WEIGHT
     largest = np.abs(weights).max(axis=1) / scheme.max_level
-    base = np.where(largest > 0, largest, 1.0)
+    base = np.where(alive, largest, 1.0)
     best = base.copy()
     least = squared_error(weights, best, scheme)
     for factor in SCALE_FACTORS[1:]:
@@ -60,7 +63,7 @@ def search_scales(weights: Float, scheme: Scheme) -> Float:
         if np.array_equal(fitted, best):
             break
         best, least = _better(weights, fitted, best, least, scheme)
-    return np.where(largest > 0, best, 0.0)
+    return np.where(alive, best, 0.0)
 
 
 def snap_scales(weights: Float, scale: Float, step: Float, scheme: Scheme) -> Float:

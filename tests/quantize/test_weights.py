@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.quantize.weights import (
+    LEAST_WEIGHT,
     relative_squared_error,
     round_to_levels,
     search_scales,
@@ -40,9 +41,7 @@ def test_the_scale_search_is_never_worse_than_scaling_by_the_largest(
 ) -> None:
     scale = search_scales(weights, scheme)
 
-    # below that a scale of pot-5 would be a denormal number, which has no 53 bits
-    weights = np.where(np.abs(weights) < 1e-30, 0.0, weights)
-    alive = np.abs(weights).max(axis=1) > 0
+    alive = np.abs(weights).max(axis=1) >= LEAST_WEIGHT
     plain = np.abs(weights[alive]).max(axis=1) / scheme.max_level
     assert (scale[~alive] == 0).all()
     found = squared_error(weights[alive], scale[alive], scheme)

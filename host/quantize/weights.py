@@ -59,7 +59,7 @@ def search_scales(weights: Float, scheme: Scheme) -> Float:
         levels = round_to_levels(weights / best[:, None], scheme).astype(np.float64)
         energy = np.einsum("ck,ck->c", levels, levels)
         fitted = np.einsum("ck,ck->c", levels, weights) / np.where(energy > 0, energy, 1.0)
-        fitted = np.where(energy > 0, fitted, best)
+        fitted = np.where(fitted > 0, fitted, best)
         if np.array_equal(fitted, best):
             break
         best, least = _better(weights, fitted, best, least, scheme)

@@ -94,7 +94,7 @@ def fit_requantize(
     _check_ratios(ratio)
     if residual_range is not None and not -255 <= residual_range[0] <= residual_range[1] <= 255:
         raise ValueError(f"residual range {residual_range} is wider than 8 bits")
-    full = _full_shift(ratio)
+    full = full_shift(ratio)
     if residual_ratio is None:
         shift = full
         multiplier = _multiplier(ratio, shift)
@@ -197,7 +197,7 @@ def _nudged(
     return result
 
 
-def _full_shift(ratio: Ratios) -> Integers:
+def full_shift(ratio: Ratios) -> Integers:
     """Shifts (C,), 0 to 40, that put ratio * 2**s into [2**14, 2**15) where they can."""
     _, exponent = np.frexp(np.where(ratio > 0, ratio, 2.0**-MAX_SHIFT))
     shift: Integers = MULTIPLIER_BITS - exponent.astype(np.int64)

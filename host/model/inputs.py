@@ -22,7 +22,9 @@ def normalized(images: Images, normalization: Normalization) -> npt.NDArray[np.f
 
 
 def input_codes(images: Images, normalization: Normalization, target: ActivationFormat) -> Codes:
-    """Integers (N, C, H, W) of images: value / scale + zero, rounded half to even, clamped.
+    """Integers (N, C, H, W) of images: value / scale + zero, rounded and clamped.
+
+    Ties go to even about a whole zero point, up about any other (what was +-1 is not symmetric).
 
     Pixels go through one table of 256 entries a channel, so no float image is ever made.
     """
@@ -39,8 +41,11 @@ def input_codes(images: Images, normalization: Normalization, target: Activation
 
 
 def _quantize(values: npt.NDArray[np.float64], target: ActivationFormat) -> Codes:
-    whole = float(target.zero).is_integer()
+    ratio = values / target.scale
     # a whole zero point comes after rounding, as the tools do it that write such files
-    rounded = np.rint(values / target.scale + (0.0 if whole else target.zero))
-    rounded = np.clip(rounded + (target.zero if whole else 0.0), target.low, target.high)
+    if float(target.zero).is_integer():
+        rounded = np.rint(ratio) + target.zero
+    else:
+        rounded = np.floor(ratio + target.zero + 0.5)
+    rounded = np.clip(rounded, target.low, target.high)
     return rounded.astype(np.int8) if target.signed else rounded.astype(np.uint8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -242,6 +242,14 @@ class Model:
     def output_shape(self) -> Shape:
         """Shape of the last layer's output."""
         return self.shapes[self.layers[-1].name]
+
+    def in_floats(self) -> Model:
+        """The same weights as floats alone: nothing of what the file has quantized is kept."""
+        layers = tuple(
+            replace(layer, kept=None, before_residual=None) if isinstance(layer, Conv) else layer
+            for layer in self.layers
+        )
+        return replace(self, layers=layers, grids={})
 
 
 def layer_output_shape(layer: Layer, shape: Shape) -> Shape:

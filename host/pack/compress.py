@@ -20,6 +20,7 @@ from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
 from bacmac.host.prune.groups import GroupPruning, prune_groups
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
 from bacmac.host.quantize.activations import collect_statistics
+from bacmac.host.quantize.imported import quantize_imported
 from bacmac.host.quantize.options import (
     QuantizeOptions,
     check_choice,
@@ -31,6 +32,9 @@ from bacmac.host.quantize.quantizer import quantize_model, weight_scales
 from bacmac.host.quantize.weights import Float, round_to_levels, search_scales
 
 Progress = Callable[[str, int, int], None]
+
+
+IMPORTED = ("keep", "recognize", "requantize")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class CompressOptions:
         activation_bits_table: bits of single tensors, by layer name or "input".
         calibration_images: how many images are used, from the start of the set.
         normalization: of pixels; None = the image set's own, or pixel / 255.
+        imported: what becomes of a network that its file has quantized: "keep" its integers,
+            "recognize" power-of-two levels among them, or "requantize" its floats.
 
     Raises:
         InputError: a value is out of range or not one of its choices.
@@ -81,9 +87,11 @@ class CompressOptions:
     activation_bits_table: Mapping[str, int] = field(default_factory=dict)
     calibration_images: int = 512
     normalization: Normalization | None = None
+    imported: str = "keep"
 
     def __post_init__(self) -> None:
         _ = self.quantize_options
+        check_choice("imported", self.imported, IMPORTED)
         check_choice("pruning", self.pruning, METHODS)
         if self.scope is not None:
             check_choice("scope", self.scope, SCOPES)
@@ -127,7 +135,7 @@ class CompressOptions:
 
 def compress(
     model: Model,
-    calibration: ImageSet,
+    calibration: ImageSet | None,
     options: CompressOptions,
     *,
     progress: Progress | None = None,
@@ -136,7 +144,8 @@ def compress(
 
     Args:
         model: the float network.
-        calibration: images like those it will see; labels are not used.
+        calibration: images like those it will see; labels are not used. None where the file has
+            quantized everything and that is kept.
         options: what to do.
         progress: called with a stage, how much is done, and of how much.
 
@@ -146,23 +155,18 @@ def compress(
             kernel or stride is larger than an accelerator runs.
     """
     _check(model, options.quantize_options)
-    images = calibration.images[: options.calibration_images]
-    if images.shape[1:] != model.input_shape or not len(images):
-        raise MismatchError(
-            calibration.source,
-            "images",
-            found=f"{len(images)} images of {images.shape[1:]}",
-            expected=f"at least one of {model.input_shape}",
+    if model.is_quantized and options.imported != "requantize":
+        return _imported(model, calibration, options, progress)
+    model = model.in_floats()
+    if calibration is None:
+        raise InputError(
+            model.source or model.name,
+            "calibration",
+            found="no images",
+            expected="images to quantize a float network with",
         )
-    normalization = options.normalization or calibration.normalization or Normalization()
-    for name, values in (("mean", normalization.mean), ("std", normalization.std)):
-        if len(values) not in (1, model.input_shape[0]):
-            raise InputError(
-                "normalization",
-                name,
-                found=f"{len(values)} values",
-                expected=f"1, or one for each of {model.input_shape[0]} channels",
-            )
+    images = _images(model, calibration, options)
+    normalization = _normalization(model, calibration, options)
     smaller, group_masks = _without_groups(model, images, normalization, options, progress)
     masks = _masks(smaller, group_masks, options)
     statistics = collect_statistics(smaller, images, normalization, progress)
@@ -179,7 +183,10 @@ def compress(
             replace(options.quantize_options, bias_correction=bias_correction),
             masks=masks,
             statistics=statistics,
-            provenance=_provenance(model, calibration, options, len(images), bias_correction),
+            provenance={
+                **_provenance(model, calibration, options, len(images)),
+                "bias_correction": bias_correction,
+            },
             progress=told,
         )
 
@@ -190,6 +197,60 @@ def compress(
     floats = forward(model, normalized(judged, normalization))
     candidates = (quantized(False), quantized(True))
     return min(candidates, key=lambda found: _output_error(found, judged, floats))
+
+
+def _imported(
+    model: Model,
+    calibration: ImageSet | None,
+    options: CompressOptions,
+    progress: Progress | None,
+) -> QuantizedModel:
+    """A network that its file has quantized; only what it has not is quantized here."""
+    if options.sparsity or options.sparsities or options.prunes_groups:
+        raise InputError(
+            model.source or model.name,
+            "pruning",
+            found="a network that is quantized already, its integers kept",
+            expected="no pruning, or the weights quantized anew (imported: requantize)",
+        )
+    images = None if calibration is None else _images(model, calibration, options)
+    provenance = _provenance(model, calibration, options, 0 if images is None else len(images))
+    return quantize_imported(
+        model,
+        images,
+        _normalization(model, calibration, options),
+        options.quantize_options,
+        provenance=provenance,
+        progress=progress,
+    )
+
+
+def _images(model: Model, calibration: ImageSet, options: CompressOptions) -> Images:
+    images = calibration.images[: options.calibration_images]
+    if images.shape[1:] != model.input_shape or not len(images):
+        raise MismatchError(
+            calibration.source,
+            "images",
+            found=f"{len(images)} images of {images.shape[1:]}",
+            expected=f"at least one of {model.input_shape}",
+        )
+    return images
+
+
+def _normalization(
+    model: Model, calibration: ImageSet | None, options: CompressOptions
+) -> Normalization:
+    stored = None if calibration is None else calibration.normalization
+    normalization = options.normalization or stored or Normalization()
+    for name, values in (("mean", normalization.mean), ("std", normalization.std)):
+        if len(values) not in (1, model.input_shape[0]):
+            raise InputError(
+                "normalization",
+                name,
+                found=f"{len(values)} values",
+                expected=f"1, or one for each of {model.input_shape[0]} channels",
+            )
+    return normalization
 
 
 def _check(model: Model, options: QuantizeOptions) -> None:
@@ -280,10 +341,9 @@ def _masks(model: Model, group_masks: Masks, options: CompressOptions) -> Masks:
 
 def _provenance(
     model: Model,
-    calibration: ImageSet,
+    calibration: ImageSet | None,
     options: CompressOptions,
     n_images: int,
-    bias_correction: bool,
 ) -> dict[str, object]:
     """Plain JSON types; no time and no host name, so that the same inputs give the same file."""
     words = asdict(options)
@@ -297,11 +357,12 @@ def _provenance(
         "version": importlib.metadata.version("bacmac"),
         "source": model.source,
         "source_sha256": model.source_sha256,
-        "calibration": {
+        "calibration": None
+        if calibration is None
+        else {
             "source": calibration.source,
             "sha256": calibration.sha256,
             "images": n_images,
         },
         "options": words,
-        "bias_correction": bias_correction,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,15 @@ import numpy.typing as npt
 from bacmac.host.errors import InputError
 from bacmac.host.model.forward import walk
 from bacmac.host.model.inputs import Images, normalized
-from bacmac.host.model.layers import INPUT, LINEAR, Activation, Conv, Model, Normalization
+from bacmac.host.model.layers import (
+    INPUT,
+    LINEAR,
+    Activation,
+    Layer,
+    Model,
+    Normalization,
+    Pool,
+)
 from bacmac.host.model.quantized import ActivationFormat
 from bacmac.host.quantize.options import passes_through
 
@@ -97,18 +105,42 @@ def choose_formats(
         bits: of each tensor that has a format of its own.
     """
     formats: dict[str, ActivationFormat] = {}
-    signed = statistics[INPUT].low < 0
-    formats[INPUT] = _format(statistics[INPUT], bits[INPUT], signed=signed, activation=LINEAR)
+    formats[INPUT] = tensor_format(None, statistics[INPUT], bits[INPUT], None)
     for layer in model.layers:
         if passes_through(layer):
             formats[layer.name] = formats[layer.input]
             continue
-        activation = layer.activation if isinstance(layer, Conv) else LINEAR
-        signed = activation.low < 0 if isinstance(layer, Conv) else formats[layer.input].signed
-        formats[layer.name] = _format(
-            statistics[layer.name], bits[layer.name], signed=signed, activation=activation
-        )
+        source = formats[layer.input]
+        formats[layer.name] = tensor_format(layer, statistics[layer.name], bits[layer.name], source)
     return formats
+
+
+def tensor_format(
+    layer: Layer | None, statistics: TensorStatistics, bits: int, source: ActivationFormat | None
+) -> ActivationFormat:
+    """The format of one tensor.
+
+    Args:
+        layer: what writes it; None for the network's input.
+        statistics: of the tensor.
+        bits: of its codes.
+        source: format of what `layer` reads; a pool keeps its sign.
+    """
+    if layer is None or source is None:
+        return _format(statistics, bits, signed=statistics.low < 0, activation=LINEAR)
+    if isinstance(layer, Pool):
+        signed = source.signed or source.zero != 0
+        return _format(statistics, bits, signed=signed, activation=LINEAR)
+    activation = layer.activation
+    return _format(statistics, bits, signed=activation.low < 0, activation=activation)
+
+
+def host_format(stored: ActivationFormat, model: Model) -> ActivationFormat:
+    """The input's format in terms of what the host has, before the model's own gain and shift."""
+    gain, shift = model.input_gain, model.input_shift
+    if gain == 1.0 and shift == 0.0:
+        return stored
+    return replace(stored, scale=stored.scale / gain, zero=stored.zero + shift / stored.scale)
 
 
 def search_scale(

@@ -26,6 +26,7 @@ from bacmac.host.quantize.activations import (
     TensorStatistics,
     choose_formats,
     collect_statistics,
+    host_format,
 )
 from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
@@ -120,7 +121,8 @@ def quantize_model(
     last_use = _last_uses(model)
     codes: dict[str, Codes] = {}
     if options.rounding == "compensated" or options.bias_correction:
-        codes[INPUT] = input_codes(images, normalization, plan.formats[INPUT])
+        stored = host_format(plan.formats[INPUT], model)
+        codes[INPUT] = input_codes(images, normalization, stored)
     layers: list[QuantizedLayer] = []
     for index, layer in enumerate(model.layers):
         is_last = index == len(model.layers) - 1
@@ -141,7 +143,7 @@ def quantize_model(
     return QuantizedModel(
         name=model.name,
         input_shape=model.input_shape,
-        input_format=plan.formats[INPUT],
+        input_format=host_format(plan.formats[INPUT], model),
         normalization=normalization,
         layers=tuple(layers),
         logit_scale=_logit_scale(model, layers[-1], plan.formats),

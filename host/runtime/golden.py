@@ -162,7 +162,12 @@ def first_layers(model: QuantizedModel, depth: int) -> QuantizedModel:
     if depth == len(model.layers):
         return model
     channels = model.network.shapes[depth][0]
-    return replace(model, layers=model.layers[:depth], logit_scale=np.ones(channels))
+    return replace(
+        model,
+        layers=model.layers[:depth],
+        logit_scale=np.ones(channels),
+        logit_offset=np.zeros(()),
+    )
 
 
 def _message(found: Mismatch, overlay: Overlay) -> str:

@@ -1,0 +1,323 @@
+"""A network that its file has quantized already, to the quantized model: its integers stay.
+
+Tensors keep the grids that the file gives them, weights the integers; only what the file left in
+floats is quantized here, on calibration images. How a layer's arithmetic is carried over is in
+`keep`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from bacmac.host.arith.network import PoolOp
+from bacmac.host.arith.requantize import fit_requantize
+from bacmac.host.arith.schemes import SCHEMES, Levels, Scheme
+from bacmac.host.errors import InputError
+from bacmac.host.model.forward import walk
+from bacmac.host.model.inputs import Images, normalized
+from bacmac.host.model.layers import INPUT, LINEAR, Conv, Grid, Layer, Model, Normalization, Pool
+from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
+from bacmac.host.quantize.activations import (
+    BLOCK_IMAGES,
+    Progress,
+    collect_statistics,
+    host_format,
+    tensor_format,
+)
+from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
+from bacmac.host.quantize.keep import Float, exact_scheme, stored_format, stored_limits
+from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, Wire, keep_conv
+from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, passes_through, tensor_bits
+from bacmac.host.quantize.weights import round_to_levels, search_scales
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    levels: Levels
+    scale: Float
+    scheme: Scheme
+
+
+@dataclass(frozen=True)
+class _Stored:
+    format: ActivationFormat
+    grid: Grid | None
+
+
+def needs_calibration(model: Model) -> str | None:
+    """What an imported model's file left in floats, or None: then no images are needed."""
+    for name in model.shapes:
+        if stored_format_of(model, name) is None and not _takes_no_format(model, name):
+            return f"tensor {name!r}"
+    for layer in model.layers:
+        if isinstance(layer, Conv) and not layer.structural and layer.kept is None:
+            return f"the weights of {layer.name!r}"
+    return None
+
+
+def quantize_imported(
+    model: Model,
+    images: Images | None,
+    normalization: Normalization,
+    options: QuantizeOptions,
+    *,
+    provenance: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
+) -> QuantizedModel:
+    """Quantize what the file did not, and keep what it did. Deterministic.
+
+    Args:
+        model: with grids or kept weights.
+        images: (N, C, H, W) for what needs calibration; None where nothing does.
+        normalization: of pixels.
+        options: schemes and bits of what the file left in floats.
+        provenance: stored with the result; what became of the import is added to it.
+        progress: called with a stage, how much is done and of how much.
+
+    Raises:
+        InputError: images are needed, or a layer cannot be carried over.
+    """
+    lacking = needs_calibration(model)
+    if lacking is not None and images is None:
+        raise InputError(
+            model.source or model.name,
+            lacking,
+            found="floats, and no calibration images",
+            expected="images to quantize them with: the file has no integers for them",
+        )
+    stored = _stored_formats(model, images, normalization, options, progress)
+    weights = _weights(model, images, normalization, options)
+    wires = {INPUT: _wire(0, stored[INPUT], model.shapes[INPUT][0])}
+    layers: list[QuantizedLayer] = []
+    report: dict[str, object] = {}
+    offset: Float | None = None
+    for index, layer in enumerate(model.layers):
+        is_last = index == len(model.layers) - 1
+        source = wires[layer.input]
+        target = stored.get(layer.name)
+        if isinstance(layer, Pool) and _plain_pool(layer, source, target):
+            layers.append(_pool(layer, source, target, model.shapes[layer.name][0]))
+        else:
+            conv, own = _as_conv(layer, source.channels), weights.get(layer.name)
+            if own is None:
+                own = _structural(layer, conv)
+            if target is None and not is_last:
+                raise AssertionError(f"{layer.name} has no format")
+            made = keep_conv(
+                conv,
+                own.levels,
+                own.scale,
+                own.scheme,
+                source,
+                None if target is None else (target.format, target.grid),
+                None if conv.residual is None else wires[conv.residual],
+                free_number=len(layers) + 1,
+                file=model.source or model.name,
+            )
+            layers += made.layers
+            offset = made.logit_offset
+            if made.constant_channels or made.differing:
+                report[layer.name] = {
+                    "constant_channels": made.constant_channels,
+                    "differing_accumulators": made.differing,
+                }
+        if target is not None:
+            op = layers[-1].op
+            limits = source.limits
+            if op.requantize is not None:
+                limits = op.requantize.low, op.requantize.high
+            wires[layer.name] = Wire(
+                len(layers), target.format, limits, model.shapes[layer.name][0]
+            )
+        if progress is not None:
+            progress("keep", index + 1, len(model.layers))
+    return _finished(model, stored, layers, offset, normalization, provenance, report)
+
+
+def stored_format_of(model: Model, name: str) -> ActivationFormat | None:
+    """The format that the file's grid gives a tensor, None where it gives none."""
+    grid = model.grids.get(name)
+    return None if grid is None else stored_format(grid)
+
+
+def _takes_no_format(model: Model, name: str) -> bool:
+    """Whether a tensor needs no format of its own: another's, or int32 sums."""
+    if name == INPUT:
+        return False
+    layer = next(layer for layer in model.layers if layer.name == name)
+    return passes_through(layer) or _leaves_sums(model, layer)
+
+
+def _leaves_sums(model: Model, layer: Layer) -> bool:
+    return (
+        layer is model.layers[-1]
+        and isinstance(layer, Conv)
+        and layer.residual is None
+        and layer.activation == LINEAR
+        and layer.name not in model.grids
+    )
+
+
+def _stored_formats(
+    model: Model,
+    images: Images | None,
+    normalization: Normalization,
+    options: QuantizeOptions,
+    progress: Progress | None,
+) -> dict[str, _Stored]:
+    """By tensor; none for one that is left as int32 sums."""
+    bits = tensor_bits(model, options)
+    statistics = (
+        {} if images is None else collect_statistics(model, images, normalization, progress)
+    )
+    stored: dict[str, _Stored] = {}
+    layers: dict[str, Layer] = {layer.name: layer for layer in model.layers}
+    for name in model.shapes:
+        known = stored_format_of(model, name)
+        layer = layers.get(name)
+        if known is not None:
+            stored[name] = _Stored(known, model.grids[name])
+        elif layer is not None and _leaves_sums(model, layer):
+            continue
+        elif layer is not None and passes_through(layer):
+            stored[name] = replace(stored[layer.input], grid=None)
+        else:
+            source = None if layer is None else stored[layer.input].format
+            stored[name] = _Stored(tensor_format(layer, statistics[name], bits[name], source), None)
+    return stored
+
+
+def _weights(
+    model: Model, images: Images | None, normalization: Normalization, options: QuantizeOptions
+) -> dict[str, _Weights]:
+    """Levels and scales of every layer with weights: the file's, or quantized here."""
+    schemes = layer_schemes(model, options)
+    weights: dict[str, _Weights] = {}
+    floats: list[Conv] = []
+    for layer in model.layers:
+        if not isinstance(layer, Conv) or layer.structural:
+            continue
+        scheme = None if layer.kept is None else exact_scheme(layer.kept.levels)
+        if layer.kept is None or scheme is None:
+            floats.append(layer)
+        else:
+            weights[layer.name] = _Weights(layer.kept.levels, layer.kept.scale, scheme)
+    seen = _inputs_of(model, {layer.input for layer in floats}, images, normalization)
+    for layer in floats:
+        scheme = SCHEMES[schemes[layer.name]]
+        rows = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
+        scale = search_scales(rows, scheme)
+        scale = np.where(scale > 0, scale, 1.0)
+        if options.rounding == "compensated" and rows.shape[1] <= MAX_HESSIAN_ROWS:
+            kept = np.ones(rows.shape, np.bool_)
+            moments = hessian(layer, seen[layer.input])
+            levels = compensated_levels(rows, kept, scale, moments, scheme)
+        else:
+            levels = round_to_levels(rows / scale[:, None], scheme)
+        weights[layer.name] = _Weights(levels.reshape(layer.weight.shape), scale, scheme)
+    return weights
+
+
+def _inputs_of(
+    model: Model, names: set[str], images: Images | None, normalization: Normalization
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Tensors (N, C, H, W) of these names over the calibration images."""
+    if images is None or not names:
+        return {}
+    parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
+    for start in range(0, len(images), BLOCK_IMAGES):
+        block = normalized(images[start : start + BLOCK_IMAGES], normalization)
+        for name, tensor in walk(model, block):
+            if name in parts:
+                parts[name].append(tensor)
+    return {name: np.concatenate(blocks) for name, blocks in parts.items()}
+
+
+def _wire(number: int, stored: _Stored, channels: int) -> Wire:
+    return Wire(number, stored.format, (stored.format.low, stored.format.high), channels)
+
+
+def _plain_pool(layer: Pool, source: Wire, target: _Stored | None) -> bool:
+    """Whether the accelerator's own pool does it: a maximum, or a mean with no zero point moved."""
+    if layer.kind == "max":
+        return True
+    if target is None:
+        return False
+    same = (source.stored.scale, source.stored.zero) == (target.format.scale, target.format.zero)
+    return (source.stored.zero == 0 and target.format.zero == 0) or (
+        same and not any(layer.padding)
+    )
+
+
+def _pool(layer: Pool, source: Wire, target: _Stored | None, channels: int) -> QuantizedLayer:
+    op = PoolOp(source.number, layer.kind, layer.kernel, layer.stride, layer.padding)
+    if layer.kind == "max" or target is None:
+        return QuantizedLayer(layer.name, op, source.stored)
+    area = layer.kernel[0] * layer.kernel[1]
+    limits = (target.format.low, target.format.high)
+    if target.grid is not None:
+        limits = stored_limits(target.grid, target.format)
+    how = fit_requantize(
+        np.full(channels, source.stored.scale / (target.format.scale * area)),
+        low=limits[0],
+        high=limits[1],
+        acc_low=np.full(channels, area * source.limits[0], np.int64),
+        acc_high=np.full(channels, area * source.limits[1], np.int64),
+    )
+    return QuantizedLayer(layer.name, replace(op, requantize=how), target.format)
+
+
+def _as_conv(layer: Layer, channels: int) -> Conv:
+    """A mean as a depthwise convolution, which has a bias for zero points."""
+    if isinstance(layer, Conv):
+        return layer
+    area = layer.kernel[0] * layer.kernel[1]
+    return Conv(
+        layer.name,
+        layer.input,
+        np.full((channels, 1, *layer.kernel), 1.0 / area, np.float32),
+        np.zeros(channels, np.float32),
+        layer.stride,
+        layer.padding,
+        channels,
+        structural=True,
+    )
+
+
+def _structural(layer: Layer, conv: Conv) -> _Weights:
+    """Levels of ones for weights that are all one number or zero."""
+    scale = 1.0 / np.prod(layer.kernel) if isinstance(layer, Pool) else 1.0
+    levels = (conv.weight != 0).astype(np.int8)
+    return _Weights(levels, np.full(len(levels), scale), SCHEMES[STRUCTURAL_SCHEME])
+
+
+def _finished(
+    model: Model,
+    stored: Mapping[str, _Stored],
+    layers: list[QuantizedLayer],
+    offset: Float | None,
+    normalization: Normalization,
+    provenance: Mapping[str, object] | None,
+    report: Mapping[str, object],
+) -> QuantizedModel:
+    last = layers[-1]
+    if last.output is None:
+        reads = stored[model.layers[-1].input].format
+        scale = last.weight_scale * reads.scale
+    else:
+        scale = np.full(model.output_shape[0], last.output.scale)
+        offset = -last.output.zero * scale
+    return QuantizedModel(
+        name=model.name,
+        input_shape=model.input_shape,
+        input_format=host_format(stored[INPUT].format, model),
+        normalization=normalization,
+        layers=tuple(layers),
+        logit_scale=scale,
+        provenance={**(provenance or {}), "imported": {"notes": list(model.notes), **report}},
+        logit_offset=np.zeros(()) if offset is None or not offset.any() else offset,
+    )

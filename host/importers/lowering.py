@@ -41,6 +41,7 @@ from bacmac.host.model.layers import (
     Model,
     Pool,
     layer_output_shape,
+    moves_only,
 )
 
 Floats = npt.NDArray[np.float32]
@@ -119,7 +120,7 @@ class Lowering:
 
     def grid(self, tensor: str) -> Grid | None:
         """The grid that a tensor is on, if its file has put it on one."""
-        return self._grids.get(self._value(tensor).layer)
+        return self._grid_of(self._value(tensor).layer)
 
     def knows(self, tensor: str) -> bool:
         """Whether a step has written this tensor, or it is the input."""
@@ -329,7 +330,7 @@ class Lowering:
         """From here on the tensor holds only values of this grid."""
         _check_grid(grid)
         value = self._value(x)
-        if self._grids.get(value.layer) == grid and value.affine is None:
+        if self._grid_of(value.layer) == grid and value.affine is None:
             self.alias(x, output)
             return
         value = self._plain(x)
@@ -472,12 +473,19 @@ class Lowering:
         tip = self._tip[layer]
         return tip is not None and self._uses.get(tip) == 1
 
+    def _grid_of(self, layer: str) -> Grid | None:
+        """A layer's grid; where it only moves values, that of what it reads."""
+        found = self._layers.get(layer)
+        if layer in self._grids or found is None or not moves_only(found):
+            return self._grids.get(layer)
+        return self._grid_of(found.input)
+
     def _grid_target(self, layer: str) -> str | None:
         """The layer that a grid of this one's output belongs to, if it may still be changed.
 
         A maximum and a rounding may change places, both being monotonic.
         """
-        if not self._only_reader(layer) or layer in self._grids:
+        if not self._only_reader(layer) or self._grid_of(layer) is not None:
             return None
         found = self._layers.get(layer)
         if isinstance(found, Pool) and found.kind == "max":

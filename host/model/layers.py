@@ -252,6 +252,23 @@ class Model:
         return replace(self, layers=layers, grids={})
 
 
+def moves_only(layer: Layer) -> bool:
+    """Whether a layer only moves values, so that its output keeps its input's format exactly.
+
+    A max pool, or a structural convolution that adds and clamps nothing: the subsampled shortcut
+    of a residual network must not lose a bit on its way.
+    """
+    if isinstance(layer, Pool):
+        return layer.kind == "max"
+    return (
+        layer.structural
+        and layer.residual is None
+        and layer.activation == LINEAR
+        and not layer.bias.any()
+        and int(np.count_nonzero(layer.weight, axis=(1, 2, 3)).max()) <= 1
+    )
+
+
 def layer_output_shape(layer: Layer, shape: Shape) -> Shape:
     """Shape of a layer's output.
 

@@ -19,9 +19,9 @@ from bacmac.host.model.layers import (
     Model,
     Normalization,
     Pool,
+    moves_only,
 )
 from bacmac.host.model.quantized import ActivationFormat
-from bacmac.host.quantize.options import passes_through
 
 BLOCK_IMAGES = 32
 SAMPLE_VALUES = 1 << 16
@@ -107,7 +107,7 @@ def choose_formats(
     formats: dict[str, ActivationFormat] = {}
     formats[INPUT] = tensor_format(None, statistics[INPUT], bits[INPUT], None)
     for layer in model.layers:
-        if passes_through(layer):
+        if moves_only(layer):
             formats[layer.name] = formats[layer.input]
             continue
         source = formats[layer.input]

@@ -19,7 +19,17 @@ from bacmac.host.arith.schemes import SCHEMES, Levels, Scheme
 from bacmac.host.errors import InputError
 from bacmac.host.model.forward import walk
 from bacmac.host.model.inputs import Images, normalized
-from bacmac.host.model.layers import INPUT, LINEAR, Conv, Grid, Layer, Model, Normalization, Pool
+from bacmac.host.model.layers import (
+    INPUT,
+    LINEAR,
+    Conv,
+    Grid,
+    Layer,
+    Model,
+    Normalization,
+    Pool,
+    moves_only,
+)
 from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
 from bacmac.host.quantize.activations import (
     BLOCK_IMAGES,
@@ -31,7 +41,7 @@ from bacmac.host.quantize.activations import (
 from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
 from bacmac.host.quantize.keep import Float, exact_scheme, stored_format, stored_limits
 from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, Wire, keep_conv
-from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, passes_through, tensor_bits
+from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.weights import round_to_levels, search_scales
 
 
@@ -149,7 +159,7 @@ def _takes_no_format(model: Model, name: str) -> bool:
     if name == INPUT:
         return False
     layer = next(layer for layer in model.layers if layer.name == name)
-    return passes_through(layer) or _leaves_sums(model, layer)
+    return moves_only(layer) or _leaves_sums(model, layer)
 
 
 def _leaves_sums(model: Model, layer: Layer) -> bool:
@@ -183,7 +193,7 @@ def _stored_formats(
             stored[name] = _Stored(known, model.grids[name])
         elif layer is not None and _leaves_sums(model, layer):
             continue
-        elif layer is not None and passes_through(layer):
+        elif layer is not None and moves_only(layer):
             stored[name] = replace(stored[layer.input], grid=None)
         else:
             source = None if layer is None else stored[layer.input].format

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError
-from bacmac.host.model.layers import INPUT, LINEAR, Conv, Layer, Model, Pool
+from bacmac.host.model.layers import INPUT, Conv, Model, moves_only
 
 ROUNDINGS = ("nearest", "compensated")
 
@@ -93,26 +91,9 @@ def tensor_bits(model: Model, options: QuantizeOptions) -> dict[str, int]:
     Raises:
         InputError: the table names a tensor that does not exist or takes another's format.
     """
-    names = (INPUT, *(layer.name for layer in model.layers if not passes_through(layer)))
+    names = (INPUT, *(layer.name for layer in model.layers if not moves_only(layer)))
     _check_names("activation_bits", options.activation_bits_table, names)
     return {**dict.fromkeys(names, options.activation_bits), **options.activation_bits_table}
-
-
-def passes_through(layer: Layer) -> bool:
-    """Whether a layer only moves values, so that its output keeps its input's format exactly.
-
-    A max pool, or a structural convolution that adds and clamps nothing: the subsampled shortcut
-    of a residual network must not lose a bit on its way.
-    """
-    if isinstance(layer, Pool):
-        return layer.kind == "max"
-    return (
-        layer.structural
-        and layer.residual is None
-        and layer.activation == LINEAR
-        and not layer.bias.any()
-        and int(np.count_nonzero(layer.weight, axis=(1, 2, 3)).max()) <= 1
-    )
 
 
 def _check_names(table: str, entries: Mapping[str, object], names: tuple[str, ...]) -> None:

@@ -30,6 +30,7 @@ class LayerSummary:
             total is the mean of the layers', each counted by its weights.
         bits_per_weight: bits of one dense code (a mean over all weights for the total).
         macs: multiply-accumulates of one image, structural layers and pools not counted.
+        n_products: of these, how many have a weight that is not zero.
         n_groups: groups that an overlay's array cuts the weights into; 0 where none was named.
         n_empty_groups: of these, how many it skips because all their weights are zero.
     """
@@ -45,6 +46,7 @@ class LayerSummary:
     relative_squared_error: float
     bits_per_weight: float
     macs: int
+    n_products: int = 0
     n_groups: int = 0
     n_empty_groups: int = 0
 
@@ -83,6 +85,7 @@ def summarize(
                 relative_squared_error=layer.relative_squared_error,
                 bits_per_weight=float(SCHEMES[layer.scheme].bits) if weighted else 0.0,
                 macs=levels[0].size * int(np.prod(shape)) if weighted else 0,
+                n_products=int(np.count_nonzero(levels)) * shape[1] * shape[2] if weighted else 0,
                 n_groups=len(filled),
                 n_empty_groups=len(filled) - int(np.count_nonzero(filled)),
             )
@@ -140,6 +143,7 @@ def _total(layers: list[LayerSummary]) -> LayerSummary:
         relative_squared_error=mean([layer.relative_squared_error for layer in weighted]),
         bits_per_weight=mean([layer.bits_per_weight for layer in weighted]),
         macs=sum(layer.macs for layer in weighted),
+        n_products=sum(layer.n_products for layer in weighted),
         n_groups=sum(layer.n_groups for layer in weighted),
         n_empty_groups=sum(layer.n_empty_groups for layer in weighted),
     )

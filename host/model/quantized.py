@@ -15,7 +15,7 @@ from bacmac.host.model.layers import Normalization
 
 @dataclass(frozen=True)
 class ActivationFormat:
-    """How a tensor is stored: value = (integer - zero) * scale, 2 to 8 bits.
+    """How a tensor is stored: value = (integer - zero) * scale, 1 to 8 bits.
 
     The accelerator knows nothing of `zero`: what reads the tensor has it in its bias. It is 0
     except where a file brought its own zero points, and need not be whole.

@@ -206,7 +206,7 @@ def stored_format(grid: Grid) -> ActivationFormat | None:
     if float(grid.zero).is_integer() and low >= 0:
         return ActivationFormat(grid.scale, _bits(int(high)))
     if float(grid.zero).is_integer() and low >= -128 and high <= 127:
-        bits = max(_bits(int(high)), _bits(int(-low) - 1)) + 1
+        bits = max(int(high).bit_length(), (int(-low) - 1).bit_length()) + 1
         return ActivationFormat(grid.scale, bits, signed=True)
     return ActivationFormat(grid.scale, _bits(grid.high - grid.low), zero=grid.zero - grid.low)
 
@@ -218,7 +218,7 @@ def stored_limits(grid: Grid, stored: ActivationFormat) -> tuple[int, int]:
 
 
 def _bits(highest: int) -> int:
-    return max(2, highest.bit_length())
+    return max(1, highest.bit_length())
 
 
 def exact_scheme(levels: npt.NDArray[np.int16]) -> Scheme | None:

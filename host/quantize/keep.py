@@ -32,6 +32,8 @@ Integers = npt.NDArray[np.int64]
 
 NUDGE = 32
 """How far a multiplier is moved in search of the file's thresholds, in units of its last place."""
+FEW = 15
+"""Thresholds for which a multiplier may be moved further."""
 MAX_BIAS = 1 << 30
 MAX_MULTIPLIER = (1 << MULTIPLIER_BITS) - 1
 
@@ -110,7 +112,7 @@ def fit_steps(steps: Steps, reach_low: Integers, reach_high: Integers) -> Fitted
     multiplier, bias = np.zeros(len(shift)), np.zeros(len(shift))
     differing = np.full(len(shift), np.inf)
     open_ = np.flatnonzero(np.abs(nominal) <= MAX_BIAS)
-    for nudge in sorted(range(-NUDGE, NUDGE + 1), key=abs):
+    for nudge in _nudges(steps.high - steps.low):
         trial = np.clip(middle[open_] + nudge, 1, MAX_MULTIPLIER)
         offset, errors = _best_offset(
             _thresholds_of(trial, shift[open_], steps.low, steps.high),
@@ -167,6 +169,19 @@ def fit_steps_with_residual(steps: Steps, ratio: float) -> FittedSteps:
         np.rint(ratio * 2.0**shift).astype(np.int32),
     )
     return FittedSteps(how, bias.astype(np.int64), constant, np.zeros(len(bias), np.int64))
+
+
+def _nudges(n_thresholds: int) -> list[int]:
+    """By how much a multiplier may be moved, the least first.
+
+    Few thresholds are far apart: a slope that is off by a part of one step in all of them can
+    still hit each, and the finer pattern of their gaps.
+    """
+    near = set(range(-NUDGE, NUDGE + 1))
+    if n_thresholds <= FEW:
+        widest = MAX_MULTIPLIER // (4 * n_thresholds)
+        near |= {int(far) for far in np.linspace(-widest, widest, 257)}
+    return sorted(near, key=lambda nudge: (abs(nudge), nudge))
 
 
 def _thresholds_of(multiplier: Float, shift: Integers, low: int, high: int) -> Float:

@@ -244,12 +244,21 @@ class Model:
         return self.shapes[self.layers[-1].name]
 
     def in_floats(self) -> Model:
-        """The same weights as floats alone: nothing of what the file has quantized is kept."""
-        layers = tuple(
-            replace(layer, kept=None, before_residual=None) if isinstance(layer, Conv) else layer
-            for layer in self.layers
-        )
-        return replace(self, layers=layers, grids={})
+        """The same weights as floats alone: nothing of what the file has quantized is kept.
+
+        Except what a grid does beside rounding: one whose lowest code is 0 is a ReLU, clipped at
+        its highest, which tools leave out of a file where the grid does it.
+        """
+        return replace(self, layers=tuple(map(self._in_floats, self.layers)), grids={})
+
+    def _in_floats(self, layer: Layer) -> Layer:
+        if not isinstance(layer, Conv):
+            return layer
+        grid, activation = self.grids.get(layer.name), layer.activation
+        if grid is not None and grid.low == grid.zero:
+            highest = (grid.high - grid.zero) * grid.scale
+            activation = Activation(max(activation.low, 0.0), min(activation.high, highest))
+        return replace(layer, activation=activation, kept=None, before_residual=None)
 
 
 def moves_only(layer: Layer) -> bool:

@@ -304,3 +304,13 @@ def test_a_scaled_input_is_stored_by_the_host():
     codes = input_codes(images, quantized.normalization, quantized.input_format)
     outputs = quantized.values(run_reference(quantized.network, codes))
     assert np.allclose(outputs, forward(model, images))
+
+
+def test_floats_alone_keep_the_relu_that_a_grid_was():
+    model = built(2).in_floats()
+
+    layers = {layer.name: layer for layer in model.layers}
+    assert not model.is_quantized
+    assert layers["a"].activation.low == 0.0
+    assert layers["a"].activation.high == pytest.approx(255 * 0.03)
+    assert layers["p"].activation.low == -np.inf

@@ -24,6 +24,7 @@ from bacmac.host.model.layers import (
     LINEAR,
     Conv,
     Grid,
+    KeptWeights,
     Layer,
     Model,
     Normalization,
@@ -40,7 +41,7 @@ from bacmac.host.quantize.activations import (
 )
 from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
 from bacmac.host.quantize.keep import Float, exact_scheme, stored_format, stored_limits
-from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, Wire, keep_conv
+from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, KeptLayer, Wire, keep_conv
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.weights import round_to_levels, search_scales
 
@@ -64,7 +65,9 @@ def needs_calibration(model: Model) -> str | None:
         if stored_format_of(model, name) is None and not _takes_no_format(model, name):
             return f"tensor {name!r}"
     for layer in model.layers:
-        if isinstance(layer, Conv) and not layer.structural and layer.kept is None:
+        if not isinstance(layer, Conv) or layer.structural:
+            continue
+        if layer.kept is None or _file_weights(layer.kept) is None:
             return f"the weights of {layer.name!r}"
     return None
 
@@ -130,11 +133,9 @@ def quantize_imported(
             )
             layers += made.layers
             offset = made.logit_offset
-            if made.constant_channels or made.differing:
-                report[layer.name] = {
-                    "constant_channels": made.constant_channels,
-                    "differing_accumulators": made.differing,
-                }
+            changed = _changed(layer, made)
+            if changed:
+                report[layer.name] = changed
         if target is not None:
             op = layers[-1].op
             limits = source.limits
@@ -211,11 +212,11 @@ def _weights(
     for layer in model.layers:
         if not isinstance(layer, Conv) or layer.structural:
             continue
-        scheme = None if layer.kept is None else exact_scheme(layer.kept.levels)
-        if layer.kept is None or scheme is None:
+        own = None if layer.kept is None else _file_weights(layer.kept)
+        if own is None:
             floats.append(layer)
         else:
-            weights[layer.name] = _Weights(layer.kept.levels, layer.kept.scale, scheme)
+            weights[layer.name] = own
     seen = _inputs_of(model, {layer.input for layer in floats}, images, normalization)
     for layer in floats:
         scheme = SCHEMES[schemes[layer.name]]
@@ -230,6 +231,20 @@ def _weights(
             levels = round_to_levels(rows / scale[:, None], scheme)
         weights[layer.name] = _Weights(levels.reshape(layer.weight.shape), scale, scheme)
     return weights
+
+
+def _file_weights(kept: KeptWeights) -> _Weights | None:
+    """The file's integers in the smallest scheme that holds them; None where none does.
+
+    -128 has no code in a symmetric scheme, and is the one integer that becomes another, -127.
+    """
+    lowest, highest = int(kept.levels.min()), int(kept.levels.max())
+    scheme = exact_scheme(kept.levels)
+    if scheme is not None:
+        return _Weights(kept.levels, kept.scale, scheme)
+    if lowest < -128 or highest > 127:
+        return None
+    return _Weights(np.maximum(kept.levels, -127), kept.scale, SCHEMES["uniform-8"])
 
 
 def _inputs_of(
@@ -279,6 +294,19 @@ def _pool(layer: Pool, source: Wire, target: _Stored | None, channels: int) -> Q
         acc_high=np.full(channels, area * source.limits[1], np.int64),
     )
     return QuantizedLayer(layer.name, replace(op, requantize=how), target.format)
+
+
+def _changed(layer: Layer, made: KeptLayer) -> dict[str, int]:
+    """What is not as the file has it, by name; 0 is left out."""
+    kept = layer.kept if isinstance(layer, Conv) else None
+    counts = {
+        "constant_channels": made.constant_channels,
+        "differing_accumulators": made.differing,
+        "levels_of_-128_stored_as_-127": 0
+        if kept is None
+        else int(np.count_nonzero(kept.levels == -128)),
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _as_conv(layer: Layer, channels: int) -> Conv:

@@ -20,6 +20,8 @@ from bacmac.host.errors import BacmacError, DeviceError
 
 COMMANDS = {
     "pack": "Quantize, prune and pack a float model.",
+    "sweep": "Compress a model in many ways; accuracy against bits and products.",
+    "recover": "Compress a float model, train it to make good the loss, and pack it.",
     "inspect": "Show what a packed model holds, layer by layer.",
     "run": "Stream images through a device: accuracy, cycles, counters.",
     "verify": "Run images on two devices and find the first difference.",

@@ -134,6 +134,10 @@ class Lowering:
         """Whether the file sees this tensor as (N, features)."""
         return self._value(tensor).flat
 
+    def is_positive(self, tensor: str) -> bool:
+        """Whether no value of a tensor can be below 0, as far as layers and grids tell."""
+        return self._is_positive(self._value(tensor).layer)
+
     def conv(
         self,
         name: str,
@@ -330,7 +334,8 @@ class Lowering:
         """From here on the tensor holds only values of this grid."""
         _check_grid(grid)
         value = self._value(x)
-        if self._grid_of(value.layer) == grid and value.affine is None:
+        before = self._grid_of(value.layer)
+        if before is not None and _holds(grid, before) and value.affine is None:
             self.alias(x, output)
             return
         value = self._plain(x)
@@ -469,28 +474,46 @@ class Lowering:
         self._tip[value.layer] = output
         self._values[output] = value
 
+    def _is_positive(self, name: str) -> bool:
+        while True:
+            grid, layer = self._grids.get(name), self._layers.get(name)
+            if grid is not None and grid.low >= grid.zero:
+                return True
+            if isinstance(layer, Conv):
+                if layer.activation.low >= 0 or layer.residual is not None:
+                    return layer.activation.low >= 0
+                if not ((layer.weight >= 0).all() and (layer.bias >= 0).all()):
+                    return False
+            if layer is None:
+                return False
+            name = layer.input
+
     def _only_reader(self, layer: str) -> bool:
         tip = self._tip[layer]
         return tip is not None and self._uses.get(tip) == 1
 
     def _grid_of(self, layer: str) -> Grid | None:
         """A layer's grid; where it only moves values, that of what it reads."""
-        found = self._layers.get(layer)
-        if layer in self._grids or found is None or not moves_only(found):
-            return self._grids.get(layer)
-        return self._grid_of(found.input)
+        while layer not in self._grids:
+            found = self._layers.get(layer)
+            if found is None or not moves_only(found):
+                return None
+            layer = found.input
+        return self._grids[layer]
 
     def _grid_target(self, layer: str) -> str | None:
         """The layer that a grid of this one's output belongs to, if it may still be changed.
 
         A maximum and a rounding may change places, both being monotonic.
         """
-        if not self._only_reader(layer) or self._grid_of(layer) is not None:
+        if self._grid_of(layer) is not None:
             return None
-        found = self._layers.get(layer)
-        if isinstance(found, Pool) and found.kind == "max":
-            return self._grid_target(found.input)
-        return layer
+        while self._only_reader(layer):
+            found = self._layers.get(layer)
+            if not isinstance(found, Pool) or found.kind == "average":
+                return layer
+            layer = found.input
+        return None
 
     def _clamped_grid(self, layer: str, low: float, high: float) -> bool:
         """Whether the layer has a grid of which a clamp only leaves codes out; it has then."""
@@ -505,12 +528,14 @@ class Lowering:
         return True
 
     def _clamp_target(self, layer: str) -> str | None:
-        if not self._only_reader(layer) or layer == INPUT or layer in self._grids:
-            return None
-        found = self._layers[layer]
-        if isinstance(found, Conv):
-            return layer
-        return self._clamp_target(found.input) if found.kind == "max" else None
+        while self._only_reader(layer) and layer != INPUT and layer not in self._grids:
+            found = self._layers[layer]
+            if isinstance(found, Conv):
+                return layer
+            if found.kind == "average":
+                return None
+            layer = found.input
+        return None
 
     def _takes_residual(self, layer: str) -> bool:
         conv = self._layers.get(layer)
@@ -656,6 +681,14 @@ def _check_grid(grid: Grid) -> None:
         raise RefusedError(
             f"codes {grid.low} to {grid.high}, zero point {grid.zero:g}", "a range with its zero"
         )
+
+
+def _holds(grid: Grid, values: Grid) -> bool:
+    """Whether a grid changes nothing of values that are on another one."""
+    offset = float(grid.zero - values.zero)
+    if grid.scale != values.scale or not offset.is_integer():
+        return False
+    return grid.low <= values.low + offset and values.high + offset <= grid.high
 
 
 def _structural(layer: Layer) -> bool:

@@ -14,13 +14,20 @@ from typing import Any
 import numpy as np
 
 from bacmac.host.importers.lowering import MAX_ELEMENTS, Lowering, RefusedError
-from bacmac.host.importers.onnx_node import Array, Node
+from bacmac.host.importers.onnx_node import Node
+from bacmac.host.importers.onnx_qdq import dequantized_constant, quantized_constant
+from bacmac.host.importers.onnx_qonnx import bipolar_constant, quant_constant
+from bacmac.host.importers.onnx_tensors import Array
 
 BATCH = -(1 << 30)
 """In a shape that was computed in the graph: the number of images."""
 
+MAX_RANK = 16
+
 _DTYPES: dict[int, Any] = {  # TensorProto.DataType of onnx.proto
     1: np.float32,
+    2: np.uint8,
+    3: np.int8,
     6: np.int32,
     7: np.int64,
     9: np.bool_,
@@ -37,8 +44,29 @@ def is_constant(node: Node) -> bool:
     return bool(given) and all(node.is_constant(index) for index in given)
 
 
-def compute(node: Node, lowering: Lowering) -> Array:
+class Budget:
+    """How many elements may be computed for one file: a few times what is in it.
+
+    Ops that make much of little (ConstantOfShape, Expand) would otherwise fill the memory.
+    """
+
+    def __init__(self, file_bytes: int) -> None:
+        self._left = (1 << 24) + 16 * file_bytes
+
+    def take(self, elements: int) -> None:
+        """Refuse what is beyond the budget, before it is made where its size is known."""
+        if elements > min(self._left, MAX_ELEMENTS):
+            raise RefusedError(
+                f"a constant of {elements} values", f"at most {min(self._left, MAX_ELEMENTS)}"
+            )
+        self._left -= elements
+
+
+def compute(node: Node, lowering: Lowering, budget: Budget) -> Array:
     """The value of a node for which `is_constant` holds.
+
+    Where the node only moves or scales a constant that the file holds as integers, the integers
+    follow.
 
     Raises:
         RefusedError: the op is not one that is computed while reading, or its inputs are wrong.
@@ -50,6 +78,7 @@ def compute(node: Node, lowering: Lowering) -> Array:
     if node.op in _ARITHMETIC:
         for index in range(len(node.inputs)):
             _refuse_batch(_given(node, index))
+    budget.take(_size(node))
     try:
         with np.errstate(all="ignore"):
             value = np.asarray(_OPS[node.op](node))
@@ -57,9 +86,47 @@ def compute(node: Node, lowering: Lowering) -> Array:
         raise RefusedError(
             f"constants that do not fit ({error})", f"inputs of {node.op}"
         ) from error
-    if value.size > MAX_ELEMENTS:
-        raise RefusedError(f"a constant of {value.size} values", f"at most {MAX_ELEMENTS}")
+    _follow_integers(node, lowering, value)
     return value
+
+
+def _size(node: Node) -> int:
+    """How many values a node makes, as far as it can be told before."""
+    shapes = [_given(node, i).shape for i in range(len(node.inputs)) if node.has(i)]
+    if node.op in ("ConstantOfShape", "Expand"):
+        sides = [int(side) for side in _given(node, len(node.inputs) - 1).ravel()]
+        if any(side < 0 for side in sides) or len(sides) > MAX_RANK:
+            raise RefusedError(f"a constant of shape {sides[:MAX_RANK]}", "sizes from 0")
+        return math.prod(sides) * max(1, math.prod(shapes[0]) if node.op == "Expand" else 1)
+    if node.op in _ARITHMETIC or node.op in ("Where", "Equal"):
+        try:
+            return math.prod(np.broadcast_shapes(*shapes))
+        except ValueError as error:
+            raise RefusedError(f"constants of {shapes}", "shapes that fit") from error
+    if node.op == "Gather":
+        return math.prod(shapes[0][1:]) * math.prod(shapes[1]) if len(shapes) > 1 else 0
+    return sum(math.prod(shape) for shape in shapes)
+
+
+def _follow_integers(node: Node, lowering: Lowering, value: Array) -> None:
+    """Keep the integers of a constant through steps that only move or scale them."""
+    held = node.tensors.integers
+    if node.output in held or not any(name in held for name in node.inputs):
+        return
+    first, second = node.x, node.inputs[1] if len(node.inputs) > 1 else ""
+    if node.op in _MOVES and first in held:
+        step = _OPS[node.op]
+        held[node.output] = held[first].moved(lambda part: np.asarray(step(node.reading(part))))
+    elif node.op == "Neg":
+        held[node.output] = held[first].scaled(np.float32(-1.0))
+    elif node.op == "Mul" and (first in held) != (second in held):
+        source, factor = (first, second) if first in held else (second, first)
+        held[node.output] = held[source].scaled(node.tensors.constants[factor])
+    elif node.op == "Div" and first in held and second not in held:
+        with np.errstate(all="ignore"):
+            held[node.output] = held[first].scaled(1.0 / _given(node, 1).astype(np.float64))
+    elif value.ndim > 1:
+        lowering.note(f"{node.name}: {node.op} of integer weights: they are read as floats")
 
 
 def _given(node: Node, index: int) -> Array:
@@ -85,6 +152,8 @@ def _shape(node: Node, lowering: Lowering) -> Array:
         sides = [BATCH, math.prod(lowering.shape(node.x))]
     else:
         sides = [BATCH, *lowering.shape(node.x)]
+        if node.x in node.tensors.channels_last:
+            sides = [BATCH, *sides[2:], sides[1]]
     start, end = node.integer("start", 0), node.integer("end", len(sides))
     return np.array(sides[start:end], np.int64)
 
@@ -110,8 +179,6 @@ def _any_float(values: tuple[float, ...]) -> bool:
 
 def _constant_of_shape(node: Node) -> Array:
     shape = node.integers(0) or ()
-    if any(side < 0 for side in shape) or math.prod(shape) > MAX_ELEMENTS:
-        raise RefusedError(f"a constant of shape {shape}", f"at most {MAX_ELEMENTS} values")
     value = node.tensor("value")
     return np.full(shape, 0 if value is None else value.ravel()[0], getattr(value, "dtype", "f4"))
 
@@ -188,6 +255,45 @@ def _flatten(node: Node) -> Array:
     return value.reshape(math.prod(value.shape[:axis]), -1)
 
 
+def _power(node: Node) -> Array:
+    base = _given(node, 0)
+    return np.asarray(np.power(base, _given(node, 1).astype(base.dtype)), base.dtype)
+
+
+def _clip(node: Node) -> Array:
+    value = _given(node, 0)
+    if node.opset < 11:
+        low, high = node.number("min", -math.inf), node.number("max", math.inf)
+        return np.clip(value, np.float32(low), np.float32(high))
+    wide = value.astype(np.int64) if value.dtype.kind != "f" else value
+    for index, limit in ((1, np.maximum), (2, np.minimum)):
+        if node.has(index):
+            bound = _given(node, index)
+            wide = limit(wide, bound if wide.dtype.kind == "f" else bound.astype(np.int64))
+    clipped: Array = wide.astype(value.dtype)
+    return clipped
+
+
+def _expand(node: Node) -> Array:
+    value, shape = _given(node, 0), node.integers(1) or ()
+    return np.array(np.broadcast_to(value, np.broadcast_shapes(value.shape, shape)))
+
+
+def _product(node: Node) -> Array:
+    axes = node.integers(1) if node.opset >= 18 else node.ints("axes")
+    node.ignore("noop_with_empty_axes")
+    keep = bool(node.integer("keepdims", 1))
+    return np.asarray(_given(node, 0).prod(axis=axes, keepdims=keep))
+
+
+def _divide(a: Array, b: Array) -> Array:
+    if a.dtype.kind != "i":
+        return np.asarray(a / b)
+    if bool((b == 0).any()):
+        raise RefusedError("a division by 0", "another divisor")
+    return np.asarray(np.trunc(a / b).astype(a.dtype))  # ONNX divides integers towards zero
+
+
 _OPS: dict[str, Callable[[Node], Any]] = {
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
@@ -207,13 +313,17 @@ _OPS: dict[str, Callable[[Node], Any]] = {
     "Div": lambda node: _divide(_given(node, 0), _given(node, 1)),
     "Neg": lambda node: -_given(node, 0),
     "Sqrt": lambda node: np.sqrt(_given(node, 0)),
+    "Pow": _power,
+    "Clip": _clip,
+    "Expand": _expand,
+    "Equal": lambda node: _given(node, 0) == _given(node, 1),
+    "Where": lambda node: np.where(_given(node, 0), _given(node, 1), _given(node, 2)),
+    "ReduceProd": _product,
+    "QuantizeLinear": quantized_constant,
+    "DequantizeLinear": dequantized_constant,
+    "Quant": quant_constant,
+    "IntQuant": quant_constant,
+    "BipolarQuant": bipolar_constant,
 }
-_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Neg", "Sqrt")
-
-
-def _divide(a: Array, b: Array) -> Array:
-    if a.dtype.kind != "i":
-        return np.asarray(a / b)
-    if bool((b == 0).any()):
-        raise RefusedError("a division by 0", "another divisor")
-    return np.asarray(np.trunc(a / b).astype(a.dtype))  # ONNX divides integers towards zero
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Neg", "Sqrt", "Pow", "Clip")
+_MOVES = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Gather")

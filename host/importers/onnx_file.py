@@ -1,8 +1,8 @@
-"""Read a float ONNX file (extra `onnx`) into the float model.
+"""Read an ONNX file, float or quantized (extra `onnx`), into the float model.
 
 What is read, and what is refused, is in docs/models.md. The file is taken as hostile: it is
-bounded, weights outside it are refused, and every complaint of the protocol buffer reader becomes
-an error that names the file.
+bounded, weights are read from its own folder only, and every complaint of the protocol buffer
+reader becomes an error that names the file.
 """
 
 from __future__ import annotations
@@ -14,30 +14,27 @@ from typing import Any
 
 from bacmac.host.arith.network import Shape
 from bacmac.host.errors import MissingExtraError, ModelFileError
-from bacmac.host.importers.arrays import read_bounded
+from bacmac.host.importers.arrays import MAX_FILE_BYTES, read_bounded
 from bacmac.host.importers.lowering import Lowering, RefusedError
-from bacmac.host.importers.onnx_constants import compute, is_constant
-from bacmac.host.importers.onnx_node import Array, Node, array_of, text_of
+from bacmac.host.importers.onnx_constants import Budget, compute, is_constant
+from bacmac.host.importers.onnx_graph import (
+    MAX_NODES,
+    SOFTMAX,
+    GraphError,
+    ordered_nodes,
+    without_softmax,
+)
+from bacmac.host.importers.onnx_node import ONNX_DOMAINS, Node, StoredOutside, array_of, text_of
 from bacmac.host.importers.onnx_ops import lower_node
+from bacmac.host.importers.onnx_shapes import reads_channels_last
+from bacmac.host.importers.onnx_tensors import Tensors
 from bacmac.host.model.layers import Model
 
 OLDEST_OPSET = 7
-MAX_NODES = 20_000
-_DOMAINS = ("", "ai.onnx")
-_QUANTIZED = (
-    "BipolarQuant",
-    "ConvInteger",
-    "DequantizeLinear",
-    "MatMulInteger",
-    "QLinearConv",
-    "QLinearMatMul",
-    "Quant",
-    "QuantizeLinear",
-)
 
 
 def load_onnx(path: str | Path) -> Model:
-    """The float model of an ONNX file; a Softmax at its end is left out.
+    """The model of an ONNX file; integers that the file holds are kept, a Softmax is left out.
 
     Raises:
         ModelFileError: naming the file and the node, tensor or field at fault.
@@ -45,13 +42,17 @@ def load_onnx(path: str | Path) -> Model:
     """
     file = Path(path)
     data = read_bounded(file, ModelFileError, "an ONNX model")
-    graph, opset = _parse(data, file)
-    inputs, outputs = list(graph.input), list(graph.output)
-    try:
-        constants = {text_of(tensor.name): array_of(tensor) for tensor in graph.initializer}
-    except RefusedError as error:
-        raise _told(file, "initializer", error) from error
-    inputs = [each for each in inputs if text_of(each.name) not in constants]
+    model, opset = _parse(data, file)
+    inputs, outputs = list(model.graph.input), list(model.graph.output)
+    stored = StoredOutside(file.parent, MAX_FILE_BYTES)
+    tensors = Tensors({})
+    for proto in model.graph.initializer:
+        name = text_of(proto.name)
+        try:
+            tensors.constants[name] = array_of(proto, stored)
+        except RefusedError as error:
+            raise _told(file, "initializer", error) from error
+    inputs = [each for each in inputs if text_of(each.name) not in tensors.constants]
     if len(inputs) != 1 or len(outputs) != 1:
         raise ModelFileError(
             file,
@@ -59,20 +60,25 @@ def load_onnx(path: str | Path) -> Model:
             found=f"{len(inputs)} inputs and {len(outputs)} outputs",
             expected="one of each",
         )
-    shape, flat = _input_shape(inputs[0], file)
+    sides = _input_sides(inputs[0], file)
     source, output = text_of(inputs[0].name), text_of(outputs[0].name)
-    nodes = _needed(graph, source, output, file, opset, constants)
+    try:
+        nodes = ordered_nodes(model, opset, source, output, tensors)
+    except GraphError as error:
+        raise _told(file, error.label, error.reason) from error
+    nodes, output = without_softmax(nodes, output)
     # reading a tensor's shape does not read the tensor
     uses = Counter(tensor for node in nodes if node.op != "Shape" for tensor in node.inputs)
     uses[output] += 1
 
     try:
-        lowering = Lowering(source, shape, uses, flat=flat)
+        lowering = _begun(source, sides, uses, nodes, tensors)
     except RefusedError as error:
         raise _told(file, f"input {source!r}", error) from error
+    budget = Budget(len(data))
     for node in nodes:
         try:
-            _read_node(node, lowering, constants, output)
+            _read_node(node, lowering, budget, output)
         except RefusedError as error:
             raise _told(file, node.label, error) from error
     try:
@@ -82,23 +88,36 @@ def load_onnx(path: str | Path) -> Model:
         raise _told(file, f"output {output!r}", error) from error
 
 
-def _read_node(node: Node, lowering: Lowering, constants: dict[str, Array], output: str) -> None:
-    if node.op in _QUANTIZED:
-        hint = "import the float network that it was made from"
-        raise RefusedError(f"a quantized network ({node.op})", "a float one", hint)
-    if node.domain not in _DOMAINS:
-        raise RefusedError(f"an op of domain {node.domain!r}", "ops of ONNX itself")
+def _begun(
+    source: str, sides: tuple[int, ...], uses: Counter[str], nodes: list[Node], tensors: Tensors
+) -> Lowering:
+    """The lowering with its input: features, or an image whose channels may come last."""
+    if len(sides) == 1:
+        return Lowering(source, (sides[0], 1, 1), uses, flat=True)
+    shape: Shape = (sides[0], sides[1], sides[2])
+    last = reads_channels_last(source, nodes)
+    if last:
+        shape = (sides[2], sides[0], sides[1])
+        tensors.channels_last.add(source)
+    lowering = Lowering(source, shape, uses)
+    if last:
+        lowering.note("the file takes images with channels last; here they come first, as ever")
+    return lowering
+
+
+def _read_node(node: Node, lowering: Lowering, budget: Budget, output: str) -> None:
+    node.check_domain()
     if is_constant(node):
-        constants[node.output] = compute(node, lowering)
+        node.tensors.constants[node.output] = compute(node, lowering, budget)
         node.refuse_rest()
         return
-    if node.op in ("Softmax", "LogSoftmax") and node.output != output:
+    if node.op in SOFTMAX and node.output != output:
         raise RefusedError(f"{node.op} inside the network", f"{node.op} as the last node only")
     lower_node(node, lowering)
 
 
 def _parse(data: bytes, file: Path) -> tuple[Any, int]:
-    """The graph and its opset."""
+    """The model and its opset."""
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -120,7 +139,7 @@ def _parse(data: bytes, file: Path) -> tuple[Any, int]:
         raise ModelFileError(
             file, "graph", found="sparse weights", expected="weights as ordinary tensors"
         )
-    opset = next((each.version for each in model.opset_import if each.domain in _DOMAINS), 0)
+    opset = next((each.version for each in model.opset_import if each.domain in ONNX_DOMAINS), 0)
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise ModelFileError(
@@ -130,11 +149,11 @@ def _parse(data: bytes, file: Path) -> tuple[Any, int]:
             expected=f"{OLDEST_OPSET} to {newest}",
             hint="a newer onnx package reads newer opsets" if opset > newest else "",
         )
-    return graph, int(opset)
+    return model, int(opset)
 
 
-def _input_shape(value: Any, file: Path) -> tuple[Shape, bool]:
-    """(C, H, W), and whether the file knows features only."""
+def _input_sides(value: Any, file: Path) -> tuple[int, ...]:
+    """The sides of one image as the file has them: three, or the number of features."""
     field = f"input {text_of(value.name)!r}"
     tensor = value.type.tensor_type
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
@@ -160,32 +179,7 @@ def _input_shape(value: Any, file: Path) -> tuple[Shape, bool]:
             expected="fixed channels, rows and columns",
             hint="export with a fixed image size",
         )
-    if len(fixed) == 1:
-        return (fixed[0], 1, 1), True
-    return (fixed[0], fixed[1], fixed[2]), False
-
-
-def _needed(
-    graph: Any, source: str, output: str, file: Path, opset: int, constants: dict[str, Array]
-) -> list[Node]:
-    """The nodes that the output depends on, in the file's order."""
-    nodes = [Node(proto, opset, constants) for proto in graph.node]
-    writers: dict[str, int] = {}
-    for index, node in enumerate(nodes):
-        for tensor in filter(None, node.outputs):
-            if tensor in writers or tensor in constants or tensor == source:
-                raise ModelFileError(
-                    file, node.label, found=f"{tensor!r} written twice", expected="once"
-                )
-            writers[tensor] = index
-    needed: set[int] = set()
-    pending = [output]
-    while pending:
-        writer = writers.get(pending.pop())
-        if writer is not None and writer not in needed:
-            needed.add(writer)
-            pending.extend(nodes[writer].inputs)
-    return [nodes[index] for index in sorted(needed)]
+    return tuple(fixed)
 
 
 def _told(file: Path, field: str, error: RefusedError) -> ModelFileError:

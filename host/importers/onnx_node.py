@@ -6,20 +6,38 @@ where a file is read.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from bacmac.host.importers.lowering import Floats, RefusedError
+from bacmac.host.importers.lowering import Floats, Lowering, RefusedError
+from bacmac.host.importers.onnx_tensors import Array, Tensors, is_integer
+from bacmac.host.model.layers import KeptWeights
 
-Array = npt.NDArray[Any]
+ONNX_DOMAINS = ("", "ai.onnx")
+_QONNX_DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+_ONNXRUNTIME = "com.microsoft"
+_DOMAINS = {
+    **dict.fromkeys(("BipolarQuant", "IntQuant", "Quant", "Trunc"), _QONNX_DOMAINS),
+    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), (*ONNX_DOMAINS, _ONNXRUNTIME)),
+    **dict.fromkeys(
+        ("QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool"), (_ONNXRUNTIME,)
+    ),
+}
+"""Of the operators that are not in ONNX's own domain, or not only there."""
 
 # AttributeProto.AttributeType of onnx.proto
 _FLOAT, _INT, _STRING, _TENSOR, _FLOATS, _INTS = 1, 2, 3, 4, 6, 7
 _WEIGHTED = ("Conv", "Gemm", "MatMul", "BatchNormalization")
+_QUANTIZED_WEIGHT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}  # the weight's input
+_QUANTIZED_NAME = re.compile(r"_(DequantizeLinear_Output|quantized)$|^ConvBnFusion_W_")
+"""What onnxruntime puts around a weight's name."""
 _WEIGHT_ENDINGS = (".weight", "_weight", "/weight", ".kernel", "/kernel")
 
 
@@ -30,17 +48,47 @@ class Node:
     that no attribute is overlooked.
     """
 
-    def __init__(self, proto: Any, opset: int, constants: Mapping[str, Array]) -> None:
+    def __init__(
+        self,
+        proto: Any,
+        opset: int,
+        tensors: Tensors,
+        *,
+        names: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Args: `names` and `attributes` replace the node's own (of a node inside a function)."""
+        renamed = names or {}
         self.op = text_of(proto.op_type)
         self.domain = text_of(proto.domain)
-        self.inputs = [text_of(tensor) for tensor in proto.input]
-        self.outputs = [text_of(tensor) for tensor in proto.output]
+        self.inputs = [renamed.get(text_of(name), text_of(name)) for name in proto.input]
+        self.outputs = [renamed.get(text_of(name), text_of(name)) for name in proto.output]
         name = text_of(proto.name)
         self.opset = opset
         self.name = readable_name(self.op, name, self.inputs, self.outputs)
         self.label = f"node {name or next(iter(self.outputs), '')!r} ({self.op})"
-        self._constants = constants
-        self._protos = {text_of(attribute.name): attribute for attribute in proto.attribute}
+        self.tensors = tensors
+        if attributes is None:
+            attributes = {text_of(attribute.name): attribute for attribute in proto.attribute}
+        self.attributes = dict(attributes)
+        self._left = dict(attributes)
+
+    def reading(self, values: Array) -> Node:
+        """The same node with another constant as its first input, its attributes unread."""
+        copy = object.__new__(Node)
+        copy.__dict__.update(self.__dict__)
+        constants = ChainMap({self.x: values}, self.tensors.constants)
+        copy.tensors = replace(self.tensors, constants=constants)
+        copy._left = dict(self.attributes)
+        return copy
+
+    def check_domain(self) -> None:
+        """Refuse an operator of another project that only has the name of a known one."""
+        known = _DOMAINS.get(self.op, ONNX_DOMAINS)
+        if self.domain not in known:
+            told = ", ".join(repr(domain) for domain in known if domain)
+            hint = "" if self.op in _DOMAINS else "export with operators of ONNX itself"
+            raise RefusedError(f"an op of domain {self.domain!r}", told, hint)
 
     @property
     def x(self) -> str:
@@ -58,7 +106,7 @@ class Node:
 
     def is_constant(self, index: int) -> bool:
         """Whether an input is there and does not depend on the image."""
-        return self.has(index) and self.inputs[index] in self._constants
+        return self.has(index) and self.inputs[index] in self.tensors.constants
 
     def constant(self, index: int) -> Array | None:
         """A constant input, or None where it is left out."""
@@ -68,7 +116,7 @@ class Node:
             raise RefusedError(
                 f"input {index} ({self.inputs[index]!r}) computed from the image", "a constant"
             )
-        return self._constants[self.inputs[index]]
+        return self.tensors.constants[self.inputs[index]]
 
     def weight(self, index: int) -> Floats:
         """A constant input as finite float32."""
@@ -76,6 +124,23 @@ class Node:
         if values is None:
             raise RefusedError(f"no input {index}", "a constant")
         return finite_float32(values, f"weight {self.inputs[index]!r}")
+
+    def arranged_weight(
+        self, index: int, lowering: Lowering, arrange: Callable[[Array], Array]
+    ) -> tuple[Floats, KeptWeights | None]:
+        """A constant input as finite float32, and its integers where the file has them.
+
+        `arrange` puts the output channels first.
+        """
+        held = self.tensors.integers.get(self.inputs[index]) if self.has(index) else None
+        if held is not None and held.levels.ndim:
+            try:
+                kept = held.moved(arrange).by_channel()
+            except RefusedError as error:
+                lowering.note(f"{self.name}: {error.found}: its weights are read as floats")
+            else:
+                return kept.weight, kept
+        return arrange(self.weight(index)), None
 
     def integers(self, index: int) -> tuple[int, ...] | None:
         """A constant input of integers, flattened."""
@@ -85,6 +150,18 @@ class Node:
         if values.dtype.kind not in "iu" or values.size > 64:
             raise RefusedError(f"input {index} of {values.dtype} {values.shape}", "a few integers")
         return tuple(int(value) for value in values.ravel())
+
+    def scalar(self, index: int, usual: float) -> float:
+        """A constant input of one number."""
+        value = self.constant(index)
+        if value is None:
+            return usual
+        if value.size != 1 or not (value.dtype.kind == "f" or is_integer(value.dtype)):
+            raise RefusedError(f"input {index} of {value.dtype} {value.shape}", "one number")
+        number = float(value.ravel()[0])
+        if math.isnan(number):
+            raise RefusedError(f"input {index}, NaN", "a number")
+        return number
 
     def ints(self, name: str, usual: tuple[int, ...] | None = None) -> tuple[int, ...] | None:
         """An attribute of integers."""
@@ -119,17 +196,17 @@ class Node:
     def ignore(self, *names: str) -> None:
         """Attributes that mean nothing at inference."""
         for name in names:
-            self._protos.pop(name, None)
+            self._left.pop(name, None)
 
     def refuse_rest(self) -> None:
         """Refuse attributes that were not read: nothing is dropped silently."""
-        if self._protos:
+        if self._left:
             raise RefusedError(
-                f"attribute {next(iter(self._protos))!r}", f"attributes of {self.op} that are read"
+                f"attribute {next(iter(self._left))!r}", f"attributes of {self.op} that are read"
             )
 
     def _taken(self, name: str, kind: int) -> Any:
-        proto = self._protos.pop(name, None)
+        proto = self._left.pop(name, None)
         if proto is not None and proto.type != kind:
             raise RefusedError(f"attribute {name!r} of type {proto.type}", f"type {kind}")
         return proto
@@ -140,8 +217,8 @@ def text_of(value: str | bytes) -> str:
     return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
 
 
-def array_of(tensor: Any) -> Array:
-    """A TensorProto as an array.
+def array_of(tensor: Any, stored: StoredOutside | None = None) -> Array:
+    """A TensorProto as an array; `stored` reads what lies in a file beside the model.
 
     Raises:
         RefusedError: stored outside the file, or its parts do not agree.
@@ -149,15 +226,66 @@ def array_of(tensor: Any) -> Array:
     from onnx import numpy_helper
 
     name = f"tensor {text_of(tensor.name)!r}"
-    if tensor.data_location == 1 or tensor.external_data:
-        raise RefusedError(f"{name} stored outside the file", "weights inside the file")
     if any(side < 0 for side in tensor.dims) or len(tensor.dims) > 16:
         raise RefusedError(f"{name} of dimensions {list(tensor.dims)[:16]}", "sizes from 0")
+    if tensor.data_location == 1 or tensor.external_data:
+        if stored is None:
+            raise RefusedError(f"{name} stored outside the file", "weights inside the file")
+        tensor = stored.loaded(tensor)
     try:
         values: Array = np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError, OverflowError) as error:
         raise RefusedError(f"{name}, damaged ({error})", "data that fill its shape") from error
     return values
+
+
+class StoredOutside:
+    """Reads tensors that a model keeps in files of its own folder (ONNX external data).
+
+    A file's plain name only, no link and no folder; all tensors together at most as large as one
+    file may be, because any number of them may name the same bytes.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._left_bytes = limit_bytes
+
+    def loaded(self, tensor: Any) -> Any:
+        """A copy of the tensor with its bytes inside.
+
+        Raises:
+            RefusedError: another folder, a missing file, or bytes that are not there.
+        """
+        name = f"tensor {text_of(tensor.name)!r}"
+        fields = {text_of(entry.key): text_of(entry.value) for entry in tensor.external_data}
+        location = fields.get("location", "")
+        plain = re.fullmatch(r"[^/\\:\0]+", location) and location not in (".", "..")
+        if not plain:
+            raise RefusedError(f"{name} stored in {location!r}", "a file of the model's folder")
+        path = self._folder / location
+        try:
+            if path.is_symlink() or not path.is_file():
+                raise RefusedError(f"{name} stored in {location!r}", "an ordinary file there")
+            size = path.stat().st_size
+            offset = int(fields.get("offset", "0"))
+            length = int(fields.get("length", str(size - offset)))
+            if offset < 0 or length < 0 or offset + length > size or length > self._left_bytes:
+                raise RefusedError(
+                    f"{name}: {length} bytes from {offset} in {location!r}",
+                    f"bytes within its {size}, {self._left_bytes} at most",
+                )
+            self._left_bytes -= length
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(length)
+        except (OSError, ValueError) as error:
+            raise RefusedError(f"{name} stored in {location!r} ({error})", "bytes there") from error
+        copy = type(tensor)()
+        copy.CopyFrom(tensor)
+        del copy.external_data[:]
+        copy.data_location = 0
+        copy.raw_data = data
+        return copy
 
 
 def finite_float32(values: Array, what: str) -> Floats:
@@ -181,7 +309,9 @@ def readable_name(op: str, name: str, inputs: list[str], outputs: list[str]) -> 
     >>> readable_name("Conv", "/layer1/layer1.0/conv1/Conv", ["x", "onnx::Conv_7"], ["y"])
     'layer1.0.conv1'
     """
-    weight = inputs[1] if op in _WEIGHTED and len(inputs) > 1 else ""
+    place = _QUANTIZED_WEIGHT.get(op, 1 if op in _WEIGHTED else len(inputs))
+    weight = inputs[place] if place < len(inputs) else ""
+    weight = _QUANTIZED_NAME.sub("", weight)
     for ending in _WEIGHT_ENDINGS:
         if weight.endswith(ending) and len(weight) > len(ending):
             return ".".join(_path(weight.removesuffix(ending)))

@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "Compress a model in many ways; accuracy against bits and products.",
     "recover": "Compress a float model, train it to make good the loss, and pack it.",
     "inspect": "Show what a packed model holds, layer by layer.",
+    "check": "Run a model file on test vectors, by its own definition and the accelerator's.",
     "run": "Stream images through a device: accuracy, cycles, counters.",
     "verify": "Run images on two devices and find the first difference.",
     "compare": "Measure or estimate E_MAC / E_BAC with an interval.",

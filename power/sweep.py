@@ -268,7 +268,7 @@ def _row(row: Row) -> dict[str, Any]:
         "difference_p": row.loss.p,
         "weights": size.n_weights,
         "zeros": size.n_zeros,
-        "sparsity": size.sparsity,
+        "zero_share": size.sparsity,
         "code_bits_per_weight": size.code_bits,
         "stored_bits_per_weight": size.stored_bits,
         "weight_bytes": size.weight_bytes,

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def run_point(
     with tempfile.TemporaryDirectory() as folder:
         path = keep or Path(folder) / "packed.safetensors"
         try:
-            options = compress_options(spec.options, spec.normalization)
+            options = compress_options(spec.options, spec.normalization, spec.arrays)
             write_packed(path, compress(model, calibration, options, progress=progress))
             packed = read_packed(path)
             score = exact_score(packed.model, test, progress)
@@ -220,14 +220,17 @@ def run_point(
 
 
 def compress_options(
-    options: Mapping[str, Option], normalization: Normalization
+    options: Mapping[str, Option], normalization: Normalization, arrays: Sequence[Array]
 ) -> CompressOptions:
-    """The options of a specification.
+    """The options of a specification; groups are those of its first array.
 
     Raises:
         InputError: a value is out of range or not one of its choices.
     """
     fields: dict[str, Any] = dict(options)
+    if fields.get("group_sparsity") and arrays:
+        geometry = arrays[0].geometry
+        fields["group"] = (geometry.group_outputs, geometry.group_inputs)
     return CompressOptions(**fields, normalization=normalization)
 
 

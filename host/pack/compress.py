@@ -29,6 +29,7 @@ from bacmac.host.quantize.options import (
     weighted_layers,
 )
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
+from bacmac.host.quantize.recognize import recognize_model
 from bacmac.host.quantize.weights import Float, round_to_levels, search_scales
 
 Progress = Callable[[str, int, int], None]
@@ -155,6 +156,8 @@ def compress(
             kernel or stride is larger than an accelerator runs.
     """
     _check(model, options.quantize_options)
+    if options.imported == "recognize":
+        model = _recognized(model, options)
     if model.is_quantized and options.imported != "requantize":
         return _imported(model, calibration, options, progress)
     model = model.in_floats()
@@ -197,6 +200,15 @@ def compress(
     floats = forward(model, normalized(judged, normalization))
     candidates = (quantized(False), quantized(True))
     return min(candidates, key=lambda found: _output_error(found, judged, floats))
+
+
+def _recognized(model: Model, options: CompressOptions) -> Model:
+    """The model on the levels that its weights were found to lie on; its notes say which."""
+    model, found = recognize_model(model, options.schemes)
+    notes = [
+        f"layer {known.layer!r}: {sentence}" for known in found for sentence in known.sentences()
+    ]
+    return replace(model, notes=(*model.notes, *notes))
 
 
 def _imported(

@@ -40,8 +40,9 @@ from bacmac.host.quantize.activations import (
     tensor_format,
 )
 from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
-from bacmac.host.quantize.keep import Float, exact_scheme, stored_format, stored_limits
+from bacmac.host.quantize.keep import Float, stored_format, stored_limits
 from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, KeptLayer, Wire, keep_conv
+from bacmac.host.quantize.level_sets import keep_exactly
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.weights import round_to_levels, search_scales
 
@@ -239,9 +240,9 @@ def _file_weights(kept: KeptWeights) -> _Weights | None:
     -128 has no code in a symmetric scheme, and is the one integer that becomes another, -127.
     """
     lowest, highest = int(kept.levels.min()), int(kept.levels.max())
-    scheme = exact_scheme(kept.levels)
-    if scheme is not None:
-        return _Weights(kept.levels, kept.scale, scheme)
+    exact = keep_exactly(kept)
+    if exact is not None:
+        return _Weights(exact[0].levels, exact[0].scale, exact[1])
     if lowest < -128 or highest > 127:
         return None
     return _Weights(np.maximum(kept.levels, -127), kept.scale, SCHEMES["uniform-8"])

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from bacmac.host.arith.network import MAX_SHIFT, MULTIPLIER_BITS, Requantize
 from bacmac.host.arith.requantize import full_shift
-from bacmac.host.arith.schemes import SCHEMES, Scheme
+from bacmac.host.arith.schemes import Scheme
 from bacmac.host.model.layers import Grid, Rounding
 from bacmac.host.model.quantized import ActivationFormat
 
@@ -234,13 +234,6 @@ def stored_limits(grid: Grid, stored: ActivationFormat) -> tuple[int, int]:
 
 def _bits(highest: int) -> int:
     return max(1, highest.bit_length())
-
-
-def exact_scheme(levels: npt.NDArray[np.int16]) -> Scheme | None:
-    """The scheme of fewest bits that holds every level, None where none does."""
-    used = np.unique(levels)
-    fitting = [scheme for scheme in SCHEMES.values() if bool(np.isin(used, scheme.levels).all())]
-    return min(fitting, key=lambda scheme: scheme.bits, default=None)
 
 
 @dataclass(frozen=True, eq=False)

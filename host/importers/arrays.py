@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import io
 import math
-import struct
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bacmac.host.errors import InputError
+from bacmac.host.importers.zip_archive import ZipArchive, open_zip
 
 MAX_FILE_BYTES = 2 << 30
-MAX_ARRAY_BYTES = 2 << 30
-MAX_INFLATION = 1100  # DEFLATE reaches at most 1032:1 (zlib technical details)
 _MAGIC = b"\x93NUMPY"
 _KINDS = frozenset("biuf")
 
@@ -44,7 +39,7 @@ class ArrayFile:
     path: Path
     sha256: str
     names: tuple[str, ...]
-    _data: bytes
+    _data: bytes | ZipArchive
     _error: type[InputError]
 
     def __contains__(self, name: str) -> bool:
@@ -59,31 +54,11 @@ class ArrayFile:
         if name not in self.names:
             listed = ", ".join(self.names[:8]) or "no array"
             raise self._error(self.path, f"array {name!r}", found=listed, expected="this array")
-        if not name:
+        if isinstance(self._data, bytes):
             return _parse(self._data, self.path, "array", self._error)
         field = f"array {name!r}"
-        try:
-            with zipfile.ZipFile(io.BytesIO(self._data)) as archive:
-                raw = archive.read(f"{name}.npy")
-        except _ZIP_ERRORS as error:
-            raise self._error(
-                self.path, field, found=f"damaged data ({error})", expected="an intact .npz"
-            ) from error
+        raw = self._data.read(f"{name}.npy", field)
         return _parse(raw, self.path, field, self._error)
-
-
-_ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    RuntimeError,
-    ValueError,
-    struct.error,
-)
-"""What zipfile raises on damaged or exotic archives."""
 
 
 def read_bounded(path: str | Path, error: type[InputError], expected: str) -> bytes:
@@ -127,29 +102,15 @@ def open_arrays(path: str | Path, error: type[InputError]) -> ArrayFile:
     if not data.startswith(b"PK"):
         what = "a pickle" if data[:1] == b"\x80" else f"bytes {data[:4].hex()}"
         raise error(file, "header", found=what, expected=expected)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-    except _ZIP_ERRORS as problem:
-        raise error(
-            file, "header", found=f"a damaged archive ({problem})", expected=expected
-        ) from problem
-    names = [member.filename.removesuffix(".npy") for member in members]
-    for member in members:
-        field = f"array {member.filename.removesuffix('.npy')!r}"
-        if not member.filename.endswith(".npy"):
+    archive = open_zip(file, data, error, expected)
+    names = [member.removesuffix(".npy") for member in archive.sizes]
+    for member, name in zip(archive.sizes, names, strict=True):
+        if name == member:
+            field = f"member {member!r}"
             raise error(file, field, found="another kind of member", expected="arrays only")
-        limit = min(MAX_ARRAY_BYTES, MAX_INFLATION * min(member.compress_size, len(data)) + 1024)
-        if member.file_size > limit:
-            raise error(
-                file,
-                field,
-                found=f"{member.file_size} bytes in {member.compress_size}",
-                expected=f"at most {limit}",
-            )
-    if len(set(names)) != len(names) or "" in names:
-        raise error(file, "arrays", found="a name twice or empty", expected="names that differ")
-    return ArrayFile(file, digest, tuple(names), data, error)
+    if "" in names:
+        raise error(file, "arrays", found="a name that is empty", expected="names")
+    return ArrayFile(file, digest, tuple(names), archive, error)
 
 
 def _parse(raw: bytes, path: Path, field: str, error: type[InputError]) -> npt.NDArray[Any]:

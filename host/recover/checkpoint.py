@@ -19,6 +19,7 @@ from bacmac.host.recover.report import EpochReport
 
 FORMAT = "bacmac-recovery"
 VERSION = 1
+STAGES = ("prune", "round")
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
@@ -74,10 +75,12 @@ def read_checkpoint(path: Path, run: str) -> Checkpoint:
             raise ValueError(f"format {header['format']!r}, version {header['version']!r}")
         if any(array.dtype != np.float32 for array in arrays.values()):
             raise ValueError("tensors that are not float32")
+        if header["stage"] not in STAGES or not isinstance(header["done"], int):
+            raise ValueError(f"stage {header['stage']!r}, {header['done']!r} epochs")
         found = Checkpoint(
             run=str(header["run"]),
             stage=str(header["stage"]),
-            done=int(header["done"]),
+            done=header["done"],
             arrays=arrays,
             reports=tuple(EpochReport(**report) for report in header["reports"]),
         )

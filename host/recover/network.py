@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.schemes import SCHEMES, Levels
-from bacmac.host.model.layers import INPUT, LINEAR, Conv, Grid, Model, Pool
+from bacmac.host.model.layers import INPUT, LINEAR, RELU, Activation, Conv, Grid, Model, Pool
 from bacmac.host.model.quantized import ActivationFormat, QuantizedModel
 from bacmac.host.quantize.weights import relative_squared_error
 
@@ -178,8 +178,8 @@ class Network:
                     y = _on_grid(layer.before_residual, y)
                 if layer.residual is not None:
                     y = y + tensors[layer.residual]
-                if self.quantized is None and layer.activation != LINEAR:
-                    y = y.clamp(layer.activation.low, layer.activation.high)
+                if self.quantized is None:
+                    y = _clamp(layer.activation, y)
             tensors[layer.name] = self._stored(layer.name, y, index)
         return tensors[self.model.layers[-1].name].flatten(1)
 
@@ -260,6 +260,13 @@ def _convolve(layer: Conv, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return functional.conv2d(
         x, weight, bias, stride=layer.stride, padding=(top, left), groups=layer.groups
     )
+
+
+def _clamp(activation: Activation, y: Tensor) -> Tensor:
+    if activation == LINEAR:
+        return y
+    # a good fifth of the time of a whole step less than clamping at infinity takes
+    return y.relu() if activation == RELU else y.clamp(activation.low, activation.high)
 
 
 def _pool(layer: Pool, x: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def recover(
         from bacmac.host.recover.training import torch_settings
     except ImportError as error:
         raise MissingExtraError("recovery training", "train") from error
-    _check(images, compress_options, options)
+    _check(model, images, compress_options, options)
     run = _Run(model, images, compress_options, options, progress, told)
     with torch_settings(options.threads):
         return _stages(run, None if checkpoint is None else Path(checkpoint))
@@ -135,13 +135,21 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
                     file, Checkpoint(digest, stage.name, stage.done, arrays, tuple(reports))
                 )
 
+    def restore(stage: Stage, found: Checkpoint) -> None:
+        try:
+            stage.restore(found.arrays, found.done)
+        except ValueError as error:
+            raise InputError(
+                file or "", "checkpoint", found=str(error), expected="the network's own arrays"
+            ) from error
+
     model = run.model
     compress_options = replace(run.compress_options, imported="requantize")
     pruned: Arrays = {}
     if options.prune_epochs:
         stage = Stage("prune", Network(run.model), options.prune_epochs)
         if found is not None and found.stage == "prune":
-            stage.restore(found.arrays, found.done)
+            restore(stage, found)
         if found is None or found.stage == "prune":
             train(stage, _pools(run.model, compress_options), {})
             pruned = {f"pruned.{name}": array for name, array in stage.network.values().items()}
@@ -154,7 +162,7 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
     network = Network(run.model, quantized, _masks(quantized, compress_options))
     stage = Stage("round", network, options.epochs)
     if found is not None and found.stage == "round":
-        stage.restore(found.arrays, found.done)
+        restore(stage, found)
     else:
         report = measure(stage, teacher, held_out if len(held_out) else images)
         reports.append(report)
@@ -176,8 +184,17 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
     return Recovered(replace(recovered, provenance=provenance), tuple(reports))
 
 
-def _check(images: ImageSet, compress_options: CompressOptions, options: RecoverOptions) -> None:
+def _check(
+    model: Model, images: ImageSet, compress_options: CompressOptions, options: RecoverOptions
+) -> None:
     """Refuse what cannot be trained, before the work begins."""
+    if images.images.shape[1:] != model.input_shape:
+        raise MismatchError(
+            images.source,
+            "images",
+            found=f"images of {images.images.shape[1:]}",
+            expected=f"{model.input_shape}",
+        )
     if len(images.images) < 2:
         raise MismatchError(
             images.source, "images", found="1 image", expected="2 or more to train on"
@@ -188,6 +205,14 @@ def _check(images: ImageSet, compress_options: CompressOptions, options: Recover
             "labels",
             found="none",
             expected=f"labels, for a label share of {options.label_share:g}",
+        )
+    n_classes = int(np.prod(model.output_shape))
+    if options.label_share > 0 and images.labels is not None and images.labels.max() >= n_classes:
+        raise MismatchError(
+            images.source,
+            "labels",
+            found=f"class {images.labels.max()}",
+            expected=f"0 to {n_classes - 1}, the outputs of {model.name!r}",
         )
     if options.prune_epochs and not _prunes(compress_options):
         raise InputError(

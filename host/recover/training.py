@@ -70,20 +70,28 @@ class Stage:
         return arrays
 
     def restore(self, arrays: Mapping[str, npt.NDArray[np.float32]], done: int) -> None:
-        """Go on from what `arrays` gave after `done` epochs of the same stage."""
-        self.done = done
-        self.best_loss = float(arrays["best_loss"][0])
+        """Go on from what `arrays` gave after `done` epochs of the same stage.
+
+        Raises:
+            ValueError: naming an array that is missing or has another shape.
+        """
 
         def tensor(name: str, like: Tensor) -> Tensor:
+            array = arrays.get(name)
+            if array is None or array.shape != tuple(like.shape):
+                raise ValueError(f"{name}: {None if array is None else array.shape}")
             # laid out in memory as the original, so that sums run in the same order
-            return torch.empty_like(like).copy_(torch.from_numpy(arrays[name].copy()))
+            return torch.empty_like(like).copy_(torch.from_numpy(array.copy()))
 
+        one = torch.zeros(1)
+        self.done = done
+        self.best_loss = float(tensor("best_loss", one))
         with torch.no_grad():
             for name, parameter in self.network.parameters.items():
                 parameter.copy_(tensor(f"parameter.{name}", parameter))
                 self.best[name] = tensor(f"best.{name}", parameter)
                 self.optimizer.state[parameter] = {
-                    "step": torch.tensor(float(arrays[f"adam.step.{name}"][0])),
+                    "step": tensor(f"adam.step.{name}", one)[0],
                     "exp_avg": tensor(f"adam.first.{name}", parameter),
                     "exp_avg_sq": tensor(f"adam.second.{name}", parameter),
                 }

@@ -103,14 +103,15 @@ def quantize_imported(
             found="floats, and no calibration images",
             expected="images to quantize them with: the file has no integers for them",
         )
+    model = _sums_apart(model)
     stored = _stored_formats(model, images, normalization, options, progress)
     weights = _weights(model, images, normalization, options)
+    mover = _mover([own.scheme for own in weights.values()])
     wires = {INPUT: _wire(0, stored[INPUT], model.shapes[INPUT][0])}
     layers: list[QuantizedLayer] = []
     report: dict[str, object] = {}
     offset: Float | None = None
     for index, layer in enumerate(model.layers):
-        is_last = index == len(model.layers) - 1
         source = wires[layer.input]
         target = stored.get(layer.name)
         if isinstance(layer, Pool) and _plain_pool(layer, source, target):
@@ -118,9 +119,8 @@ def quantize_imported(
         else:
             conv, own = _as_conv(layer, source.channels), weights.get(layer.name)
             if own is None:
-                own = _structural(layer, conv)
-            if target is None and not is_last:
-                raise AssertionError(f"{layer.name} has no format")
+                same = target is not None and target.format == source.stored
+                own = _structural(layer, conv, mover, as_it_is=same and conv.residual is None)
             made = keep_conv(
                 conv,
                 own.levels,
@@ -150,10 +150,19 @@ def quantize_imported(
     return _finished(model, stored, layers, offset, normalization, provenance, report)
 
 
-def stored_format_of(model: Model, name: str) -> ActivationFormat | None:
+def stored_format_of(model: Model, name: str, *, padded: bool = True) -> ActivationFormat | None:
     """The format that the file's grid gives a tensor, None where it gives none."""
     grid = model.grids.get(name)
-    return None if grid is None else stored_format(grid)
+    return None if grid is None else stored_format(grid, padded=padded)
+
+
+def _is_padded(model: Model, name: str) -> bool:
+    """Whether something pads this tensor, or one that holds the same integers."""
+    readers = [layer for layer in model.layers if layer.input == name]
+    return any(
+        any(layer.padding) or (moves_only(layer) and _is_padded(model, layer.name))
+        for layer in readers
+    )
 
 
 def _takes_no_format(model: Model, name: str) -> bool:
@@ -189,7 +198,7 @@ def _stored_formats(
     stored: dict[str, _Stored] = {}
     layers: dict[str, Layer] = {layer.name: layer for layer in model.layers}
     for name in model.shapes:
-        known = stored_format_of(model, name)
+        known = stored_format_of(model, name, padded=_is_padded(model, name))
         layer = layers.get(name)
         if known is not None:
             stored[name] = _Stored(known, model.grids[name])
@@ -327,11 +336,59 @@ def _as_conv(layer: Layer, channels: int) -> Conv:
     )
 
 
-def _structural(layer: Layer, conv: Conv) -> _Weights:
-    """Levels of ones for weights that are all one number or zero."""
+def _structural(layer: Layer, conv: Conv, mover: Scheme, *, as_it_is: bool) -> _Weights:
+    """Levels for weights that are all one number or zero.
+
+    The level is 1 where integers go on as they are. Elsewhere it is the largest power of two that
+    `mover` has: the sum is then so many times the value, and a bias in its units that much finer.
+    """
     scale = 1.0 / np.prod(layer.kernel) if isinstance(layer, Pool) else 1.0
-    levels = (conv.weight != 0).astype(np.int8)
-    return _Weights(levels, np.full(len(levels), scale), SCHEMES[STRUCTURAL_SCHEME])
+    level = 1 if as_it_is else 1 << (mover.max_level.bit_length() - 1)
+    levels = ((conv.weight != 0) * level).astype(np.int8)
+    scheme = SCHEMES[STRUCTURAL_SCHEME] if level == 1 else mover
+    return _Weights(levels, np.full(len(levels), scale / level), scheme)
+
+
+def _mover(schemes: list[Scheme]) -> Scheme:
+    """The scheme of the network whose array has the smallest levels: others have these too."""
+    with_zero = [scheme for scheme in schemes if 0 in scheme.levels and scheme.max_level <= 127]
+    return min(with_zero, key=lambda scheme: scheme.max_level, default=SCHEMES[STRUCTURAL_SCHEME])
+
+
+def _sums_apart(model: Model) -> Model:
+    """The model with every sum that its file rounds before a residual is added as a layer.
+
+    Rounding once would be finer, but other integers than the file's.
+    """
+    layers: list[Layer] = []
+    grids, renamed = dict(model.grids), {name: name for name in model.shapes}
+    for layer in model.layers:
+        moved = replace(layer, input=renamed[layer.input])
+        if isinstance(moved, Conv) and moved.residual is not None:
+            moved = replace(moved, residual=renamed[moved.residual])
+        before = moved.before_residual if isinstance(moved, Conv) else None
+        if not isinstance(moved, Conv) or before is None or stored_format(before) is None:
+            layers.append(moved)
+            continue
+        channels, name = len(moved.weight), f"{layer.name}.add"
+        sum_ = Conv(
+            name,
+            layer.name,
+            np.ones((channels, 1, 1, 1), np.float32),
+            np.zeros(channels, np.float32),
+            groups=channels,
+            activation=moved.activation,
+            residual=moved.residual,
+            structural=True,
+        )
+        apart = replace(moved, residual=None, before_residual=None, activation=LINEAR)
+        layers += [apart, sum_]
+        renamed[layer.name] = name
+        after = grids.pop(layer.name, None)
+        grids[layer.name] = before
+        if after is not None:
+            grids[name] = after
+    return replace(model, layers=tuple(layers), grids=grids)
 
 
 def _finished(

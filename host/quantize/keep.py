@@ -209,18 +209,22 @@ def _best_offset(
     return offset, errors
 
 
-def stored_format(grid: Grid) -> ActivationFormat | None:
+def stored_format(grid: Grid, *, padded: bool = True) -> ActivationFormat | None:
     """How the accelerator stores a grid; None where it has more than 256 codes.
 
     Without zero point wherever 8 bits allow: unsigned where 0 is the lowest code, signed where the
     range lies around 0. Else the codes count from the grid's lowest one, and 0 lies at `zero`.
+
+    So they do for a few signed codes that nothing pads: a multiplier alone puts the two thresholds
+    beside 0 at equal distances from it, and can hit both only where it need not.
     """
     if grid.high - grid.low > 255:
         return None
     low, high = grid.low - grid.zero, grid.high - grid.zero
     if float(grid.zero).is_integer() and low >= 0:
         return ActivationFormat(grid.scale, _bits(int(high)))
-    if float(grid.zero).is_integer() and low >= -128 and high <= 127:
+    signed = padded or grid.high - grid.low > FEW
+    if signed and float(grid.zero).is_integer() and low >= -128 and high <= 127:
         bits = max(int(high).bit_length(), (int(-low) - 1).bit_length()) + 1
         return ActivationFormat(grid.scale, bits, signed=True)
     return ActivationFormat(grid.scale, _bits(grid.high - grid.low), zero=grid.zero - grid.low)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bacmac.host.compile.array_work import Array, array_of
 from bacmac.host.compile.choose import choose_overlay
 from bacmac.host.manifest.overlay import Overlay
 from bacmac.host.model.quantized import QuantizedModel
@@ -84,6 +85,24 @@ folders_option = click.option(
     type=FILE,
     help="Where else overlays are looked for; may be given several times.",
 )
+
+arrays_option = click.option(
+    "--overlay",
+    "overlays",
+    multiple=True,
+    help="Overlay whose array the work is counted for; may be given several times  [default: all; "
+    "each network on the narrowest that executes it].",
+)
+layers_option = click.option(
+    "--layers", type=FILE, help="Layer list (JSON) of a file that holds weights alone."
+)
+
+
+def resolve_arrays(names: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[Array, ...]:
+    """The arrays of the overlays that were named, or of all known ones."""
+    if names:
+        return tuple(array_of(load_overlay(name, folders)) for name in names)
+    return tuple(array_of(overlay) for overlay in list_overlays(folders))
 
 
 def resolve_overlay(

@@ -21,10 +21,12 @@ def layer_json(layer: LayerSummary, n_bytes: int) -> dict[str, object]:
         "zeros": layer.n_zeros,
         "sparsity": layer.sparsity,
         "levels_used": list(layer.levels_used),
+        "level_counts": list(layer.level_counts),
         "relative_squared_error": layer.relative_squared_error,
         "bits_per_weight": layer.bits_per_weight,
         "bytes": n_bytes,
         "macs": layer.macs,
+        "products": layer.n_products,
         "groups": layer.n_groups,
         "empty_groups": layer.n_empty_groups,
     }
@@ -56,6 +58,7 @@ def print_layers(packed: PackedModel, layers: Sequence[LayerSummary]) -> None:
             for layer in layers
         ],
         numbers=(2, 3, 5, 6, 7),
+        prose=(0, 1),
     )
 
 

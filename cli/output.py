@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -22,6 +23,9 @@ Advance = Callable[[str, int, int], None]
 
 PIPED_WIDTH = 160
 """Columns where standard output is a file or a pipe: nothing there should be cut to 80."""
+
+WIDEST = 10_000
+"""Columns at which a table is measured to see whether it needs its gaps."""
 
 PROGRESS_S = 1.0
 """Shortest time between two writes of progress to a file."""
@@ -49,8 +53,8 @@ def print_table(
         rows: cells of any kind, printed as they are.
         title: above it.
         numbers: columns that are aligned right.
-        prose: columns that may be folded where the terminal is narrow; words in the others stay
-            whole.
+        prose: columns that may be folded where the terminal is narrow. The others stay on one
+            line, and what is cut of them ends in an ellipsis.
     """
     table = Table(
         title=title or None,
@@ -63,12 +67,15 @@ def print_table(
         table.add_column(
             _plain(header),
             justify="right" if index in numbers else "left",
-            overflow="fold",
+            overflow="fold" if index in prose else "ellipsis",
             no_wrap=index not in prose,
         )
     for row in rows:
         table.add_row(*(_plain(cell) for cell in row))
-    console().print(table)
+    target = console()
+    if Measurement.get(target, target.options.update(width=WIDEST), table).maximum > target.width:
+        table.padding = (0, 1, 0, 0)
+    target.print(table)
 
 
 def console() -> Console:

@@ -7,11 +7,18 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import FILE, OUTPUT, folders_option
+from bacmac.cli.choices import (
+    FILE,
+    OUTPUT,
+    arrays_option,
+    folders_option,
+    layers_option,
+    resolve_arrays,
+)
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, progress
 from bacmac.cli.sweep_table import print_sweep
-from bacmac.host.compile.array_work import Array, array_of
+from bacmac.host.compile.array_work import Array
 from bacmac.host.errors import InputError
 from bacmac.host.files import write_text
 from bacmac.host.importers.images import ImageSet, load_images
@@ -26,7 +33,6 @@ from bacmac.host.runtime.sweep_point import (
     SweepPoint,
     compress_options,
 )
-from bacmac.overlays.registry import list_overlays, load_overlay
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.report import require_report
 from bacmac.power.sweep import analyse, require_rows, sweep_csv, sweep_json, sweep_text
@@ -38,6 +44,7 @@ MOST_CALIBRATION = 1024
 
 @click.command()
 @click.argument("model", type=FILE)
+@layers_option
 @click.option(
     "--images",
     required=True,
@@ -75,13 +82,7 @@ MOST_CALIBRATION = 1024
     help="Any other option of pack that takes one value, by its name there: pruning=magnitude,"
     "pot-aware  activation-bits=8,6  first-last=none,uniform-8; may be given several times.",
 )
-@click.option(
-    "--overlay",
-    "overlays",
-    multiple=True,
-    help="Overlay whose array the work is counted for; may be given several times  [default: all; "
-    "each network on the narrowest that executes it].",
-)
+@arrays_option
 @folders_option
 @click.option(
     "--jobs",
@@ -105,6 +106,7 @@ MOST_CALIBRATION = 1024
 @json_option
 def sweep(
     model: Path,
+    layers: Path | None,
     images: Path,
     calibration: Path | None,
     limit: int | None,
@@ -130,15 +132,23 @@ def sweep(
     if not no_report:
         require_report()
     axes = _axes(schemes, sparsities, vary)
-    network = load_model(model)
+    network = load_model(model, layers)
     test_set = load_images(images, shape=network.input_shape)
     check_scorable(test_set, network.name, network.output_shape)
     calibration_set = load_images(calibration, shape=network.input_shape) if calibration else None
     normalization = resolve_normalization(calibration_set or test_set, pixel_max, mean, std)
     parts = _split(test_set, calibration_set, limit)
-    arrays = _arrays(overlays, folders)
+    arrays = resolve_arrays(overlays, folders)
     specs = [
-        PointSpec(str(model), network.source_sha256, *parts, normalization, options, arrays)
+        PointSpec(
+            str(model),
+            None if layers is None else str(layers),
+            network.source_sha256,
+            *parts,
+            normalization,
+            options,
+            arrays,
+        )
         for options in (None, *_checked(axes, normalization, arrays))
     ]
     store = PointStore(output, keep=keep)
@@ -205,12 +215,6 @@ def _split(
 
 def _part(images: ImageSet, start: int, stop: int) -> ImagePart:
     return ImagePart(images.source, images.sha256, start, stop)
-
-
-def _arrays(overlays: tuple[str, ...], folders: tuple[Path, ...]) -> tuple[Array, ...]:
-    if overlays:
-        return tuple(array_of(load_overlay(name, folders)) for name in overlays)
-    return tuple(array_of(overlay) for overlay in list_overlays(folders))
 
 
 def _checked(

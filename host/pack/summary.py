@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ class LayerSummary:
         n_weights: weights that count; 0 for pools and structural layers.
         n_zeros: of these, how many are zero.
         levels_used: distinct levels among these, ascending.
+        level_counts: how many weights are on each of them.
         relative_squared_error: sum((w - level*scale)^2) / sum(w^2) against the float weights; the
             total is the mean of the layers', each counted by its weights.
         bits_per_weight: bits of one dense code (a mean over all weights for the total).
@@ -46,6 +48,7 @@ class LayerSummary:
     relative_squared_error: float
     bits_per_weight: float
     macs: int
+    level_counts: tuple[int, ...] = ()
     n_products: int = 0
     n_groups: int = 0
     n_empty_groups: int = 0
@@ -70,18 +73,20 @@ def summarize(
     for index, layer in enumerate(model.layers):
         op, shape = layer.op, shapes[index + 1]
         weighted = isinstance(op, ConvOp) and layer.has_weights
-        levels = op.levels if isinstance(op, ConvOp) else np.zeros((), np.int8)
+        levels = op.levels if isinstance(op, ConvOp) else np.zeros((0,), np.int8)
+        used, counts = np.unique(levels if weighted else levels[:0], return_counts=True)
         filled = _filled_groups(op, shapes[op.input], group) if weighted and group else np.zeros(0)
         layers.append(
             LayerSummary(
                 name=layer.name,
                 op=_op_word(op, structural=layer.structural, input_shape=shapes[op.input]),
                 scheme=layer.scheme if weighted else "",
-                weight_shape=levels.shape,
+                weight_shape=levels.shape if isinstance(op, ConvOp) else (),
                 output_shape=shape,
                 n_weights=levels.size if weighted else 0,
                 n_zeros=levels.size - int(np.count_nonzero(levels)) if weighted else 0,
-                levels_used=tuple(np.unique(levels).tolist()) if weighted else (),
+                levels_used=tuple(used.tolist()),
+                level_counts=tuple(counts.tolist()),
                 relative_squared_error=layer.relative_squared_error,
                 bits_per_weight=float(SCHEMES[layer.scheme].bits) if weighted else 0.0,
                 macs=levels[0].size * int(np.prod(shape)) if weighted else 0,
@@ -126,6 +131,10 @@ def _total(layers: list[LayerSummary]) -> LayerSummary:
     weighted = [layer for layer in layers if layer.n_weights]
     n_weights = sum(layer.n_weights for layer in weighted)
     schemes = {layer.scheme for layer in weighted}
+    counts: Counter[int] = Counter()
+    for layer in weighted:
+        counts.update(dict(zip(layer.levels_used, layer.level_counts, strict=True)))
+    used = tuple(sorted(counts))
 
     def mean(values: list[float]) -> float:
         total = sum(v * layer.n_weights for v, layer in zip(values, weighted, strict=True))
@@ -139,7 +148,8 @@ def _total(layers: list[LayerSummary]) -> LayerSummary:
         output_shape=layers[-1].output_shape,
         n_weights=n_weights,
         n_zeros=sum(layer.n_zeros for layer in weighted),
-        levels_used=tuple(sorted({level for layer in weighted for level in layer.levels_used})),
+        levels_used=used,
+        level_counts=tuple(counts[level] for level in used),
         relative_squared_error=mean([layer.relative_squared_error for layer in weighted]),
         bits_per_weight=mean([layer.bits_per_weight for layer in weighted]),
         macs=sum(layer.macs for layer in weighted),

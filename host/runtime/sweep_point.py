@@ -77,7 +77,8 @@ class PointSpec:
 
     Attributes:
         model: path of the model file.
-        model_sha256: its digest, `Model.source_sha256`.
+        layers: path of the layer list of a file that holds weights alone, or None.
+        model_sha256: digest of both, `Model.source_sha256`.
         calibration: images that the compression may look at.
         test: images with labels that accuracy is measured on.
         normalization: of pixels.
@@ -88,6 +89,7 @@ class PointSpec:
     """
 
     model: str
+    layers: str | None
     model_sha256: str
     calibration: ImagePart
     test: ImagePart
@@ -100,7 +102,7 @@ class PointSpec:
     def key(self) -> str:
         """Digest of everything that the result depends on; paths are not among it."""
         parts = self.to_json()
-        del parts["model"]
+        del parts["model"], parts["layers"]
         for images in ("calibration", "test"):
             del parts[images]["path"]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -193,7 +195,7 @@ def run_point(
         InputError: a file cannot be read, is another than it was, or cannot be scored.
         OutputError: the packed model cannot be written.
     """
-    model = load_model(spec.model)
+    model = load_model(spec.model, spec.layers)
     _check_digest(spec.model, model.source_sha256, spec.model_sha256)
     test = spec.test.load(model)
     check_scorable(test, model.name, model.output_shape)

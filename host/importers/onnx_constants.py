@@ -40,6 +40,8 @@ def is_constant(node: Node) -> bool:
     """Whether a node's output does not depend on the image."""
     if node.op in ("Constant", "Shape"):
         return True
+    if node.op == "CastLike":  # the second input is read for its type alone
+        return node.is_constant(0)
     given = [index for index in range(len(node.inputs)) if node.has(index)]
     return bool(given) and all(node.is_constant(index) for index in given)
 
@@ -92,7 +94,7 @@ def compute(node: Node, lowering: Lowering, budget: Budget) -> Array:
 
 def _size(node: Node) -> int:
     """How many values a node makes, as far as it can be told before."""
-    shapes = [_given(node, i).shape for i in range(len(node.inputs)) if node.has(i)]
+    shapes = [_given(node, i).shape for i in range(len(node.inputs)) if node.is_constant(i)]
     if node.op in ("ConstantOfShape", "Expand"):
         sides = [int(side) for side in _given(node, len(node.inputs) - 1).ravel()]
         if any(side < 0 for side in sides) or len(sides) > MAX_RANK:
@@ -154,6 +156,8 @@ def _shape(node: Node, lowering: Lowering) -> Array:
         sides = [BATCH, *lowering.shape(node.x)]
         if node.x in node.tensors.channels_last:
             sides = [BATCH, *sides[2:], sides[1]]
+        if node.x in node.tensors.three_sided:
+            sides = sides[:-1]
     start, end = node.integer("start", 0), node.integer("end", len(sides))
     return np.array(sides[start:end], np.int64)
 
@@ -192,6 +196,15 @@ def _cast(node: Node) -> Array:
     if to not in (6, 7):
         _refuse_batch(value)
     return value.astype(_DTYPES[to])
+
+
+def _cast_like(node: Node) -> Array:
+    node.ignore("saturate", "round_mode")
+    like = _given(node, 1).dtype if node.is_constant(1) else np.dtype(np.float32)
+    value = _given(node, 0)
+    if like.kind == "f":
+        _refuse_batch(value)
+    return value.astype(like)
 
 
 def _reshape(node: Node) -> Array:
@@ -299,6 +312,7 @@ _OPS: dict[str, Callable[[Node], Any]] = {
     "ConstantOfShape": _constant_of_shape,
     "Identity": lambda node: _given(node, 0),
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Reshape": _reshape,
     "Transpose": _transpose,
     "Squeeze": _squeeze,

@@ -28,7 +28,7 @@ _AFTER_SOFTMAX = (
     "Reshape",
     "Squeeze",
 )
-SOFTMAX = ("Softmax", "LogSoftmax")
+SOFTMAX = ("Softmax", "LogSoftmax", "QLinearSoftmax")
 
 _Functions = Mapping[tuple[str, str, str], Any]
 

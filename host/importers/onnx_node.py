@@ -27,7 +27,14 @@ _DOMAINS = {
     **dict.fromkeys(("BipolarQuant", "IntQuant", "Quant", "Trunc"), _QONNX_DOMAINS),
     **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), (*ONNX_DOMAINS, _ONNXRUNTIME)),
     **dict.fromkeys(
-        ("QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearGlobalAveragePool"), (_ONNXRUNTIME,)
+        (
+            "QGemm",
+            "QLinearAdd",
+            "QLinearAveragePool",
+            "QLinearGlobalAveragePool",
+            "QLinearSoftmax",
+        ),
+        (_ONNXRUNTIME,),
     ),
 }
 """Of the operators that are not in ONNX's own domain, or not only there."""

@@ -54,6 +54,8 @@ def lower_node(node: Node, lowering: Lowering) -> None:
     tensors = node.tensors
     if node.op in _ON_CODES and node.x in tensors.codes:
         tensors.codes[node.output] = tensors.codes[node.x]
+    if node.op in _SAME_SIDES and node.x in tensors.three_sided:
+        tensors.three_sided.add(node.output)
     if node.op in _ANY_ORDER and node.op != "Transpose" and node.x in tensors.channels_last:
         tensors.channels_last.add(node.output)
 
@@ -67,6 +69,8 @@ def _check_view(node: Node, lowering: Lowering) -> None:
             raise RefusedError(
                 f"{node.op} of integers ({codes[0]!r})", "DequantizeLinear before it"
             )
+    if node.x in node.tensors.three_sided and node.op not in _THREE_SIDED:
+        raise RefusedError(f"{node.op} of a tensor (N, C, 1)", "features, or rows and columns")
     last = [name in node.tensors.channels_last for name in images]
     if any(last) and not lowering.is_flat(node.x):
         known = node.op in _ANY_ORDER and (all(last) or lowering.shape(node.x)[1:] == (1, 1))
@@ -142,11 +146,13 @@ def _div(node: Node, lowering: Lowering) -> None:
 
 def _softmax(node: Node, lowering: Lowering) -> None:
     """Dropped where it is the last node (load_onnx checks that): it keeps the classes' order."""
+    node.ignore("opset")  # of QLinearSoftmax: whose Softmax it means
     rank = 2 if lowering.is_flat(node.x) else 4
     axis = node.integer("axis", -1 if node.opset >= 13 else 1) % rank
     alone = lowering.is_flat(node.x) or lowering.shape(node.x)[1:] == (1, 1)
     if axis != 1 or (node.opset < 13 and not alone):
         raise RefusedError(f"{node.op} over axis {axis}", "over the classes, axis 1")
+    lowering.note(f"{node.op} at the end is left out: the outputs are what it reads")
     lowering.alias(node.x, node.output)
 
 
@@ -171,14 +177,31 @@ _OPS: dict[str, Callable[[Node, Lowering], None]] = {
     "Min": _min,
     "Mul": _mul,
     "Quant": quant,
+    "QLinearSoftmax": _softmax,
     "QuantizeLinear": quantize,
     "Relu": _relu,
     "Softmax": _softmax,
     "Sub": _sub,
     "Trunc": trunc,
 }
-_ON_CODES = ("Clip", "MaxPool", *(op for op in MOVEMENTS if op not in ("Cast", "ReduceMean")))
-_READ_CODES = ("DequantizeLinear", *QLINEAR)
+_ON_CODES = (
+    "Clip",
+    "MaxPool",
+    *(op for op in MOVEMENTS if op not in ("Cast", "CastLike", "ReduceMean")),
+)
+_SAME_SIDES = (
+    "BipolarQuant",
+    "Clip",
+    "DequantizeLinear",
+    "Dropout",
+    "Identity",
+    "IntQuant",
+    "Quant",
+    "QuantizeLinear",
+    "Relu",
+)
+_THREE_SIDED = (*_SAME_SIDES, "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_READ_CODES = ("DequantizeLinear", "QLinearSoftmax", *QLINEAR)
 _ANY_ORDER = (
     *MOVEMENTS,
     "Add",

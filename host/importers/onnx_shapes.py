@@ -20,6 +20,8 @@ from bacmac.host.importers.onnx_tensors import Array
 
 TO_FIRST = (0, 3, 1, 2)
 TO_LAST = (0, 2, 3, 1)
+_ALL = (1 << 31) - 1
+"""The end of a slice that has none, or beyond."""
 _ELEMENTWISE = (
     "Add",
     "BipolarQuant",
@@ -59,8 +61,16 @@ def sides_in_file(node: Node, lowering: Lowering, tensor: str) -> tuple[int, ...
     channels, *rest = lowering.shape(tensor)
     if lowering.is_flat(tensor):
         return (channels * math.prod(rest),)
+    if tensor in node.tensors.three_sided:
+        return channels, 1
     last = tensor in node.tensors.channels_last
     return (*rest, channels) if last else (channels, *rest)
+
+
+def _rank(node: Node, lowering: Lowering) -> int:
+    if lowering.is_flat(node.x):
+        return 2
+    return 3 if node.x in node.tensors.three_sided else 4
 
 
 def axis_in_model(node: Node, tensor: str, axis: int) -> int:
@@ -91,6 +101,14 @@ def _cast(node: Node, lowering: Lowering) -> None:
     lowering.alias(node.x, node.output)
 
 
+def _cast_like(node: Node, lowering: Lowering) -> None:
+    node.ignore("saturate", "round_mode")
+    like = node.constant(1) if node.is_constant(1) else None
+    if like is not None and like.dtype != np.float32:
+        raise RefusedError(f"a cast of the image's data to {like.dtype}", "float32")
+    lowering.alias(node.x, node.output)
+
+
 def _dropout(node: Node, lowering: Lowering) -> None:
     training = node.constant(2)
     if training is not None and bool(training.any()):
@@ -100,7 +118,7 @@ def _dropout(node: Node, lowering: Lowering) -> None:
 
 
 def _flatten(node: Node, lowering: Lowering) -> None:
-    rank = 2 if lowering.is_flat(node.x) else 4
+    rank = _rank(node, lowering)
     axis = node.integer("axis", 1)
     if axis not in (1, 1 - rank):
         raise RefusedError(f"axis {axis}", "1: all but the images")
@@ -133,19 +151,29 @@ def _reshape(node: Node, lowering: Lowering) -> None:
 
 
 def _squeeze(node: Node, lowering: Lowering) -> None:
-    shape = lowering.shape(node.x)
-    axes = _spatial_axes(node, node.integers(1) if node.opset >= 13 else node.ints("axes"))
-    if lowering.is_flat(node.x) or shape[1:] != (1, 1) or axes != {2, 3}:
-        raise RefusedError(f"axes {sorted(axes)} of {shape}", "rows and columns, of one each")
-    lowering.alias(node.x, node.output, flat=True)
+    """Rows and columns, of one each, are dropped: both, or one and then the other."""
+    given = (node.integers(1) if node.opset >= 13 else node.ints("axes")) or ()
+    rank, shape = _rank(node, lowering), lowering.shape(node.x)
+    axes = {axis % 3 for axis in given} if rank == 3 else _spatial_axes(node, given)
+    whole = {2} if rank == 3 else {2, 3}
+    if rank == 2 or shape[1:] != (1, 1) or not axes or not axes <= whole:
+        raise RefusedError(f"axes {given} of {shape}", "rows and columns, of one each")
+    lowering.alias(node.x, node.output, flat=axes == whole)
+    if axes != whole:
+        node.tensors.three_sided.add(node.output)
 
 
 def _unsqueeze(node: Node, lowering: Lowering) -> None:
-    axes = (node.integers(1) if node.opset >= 13 else node.ints("axes")) or ()
-    shape = lowering.shape(node.x)
-    if not lowering.is_flat(node.x) or shape[1:] != (1, 1) or {a % 4 for a in axes} != {2, 3}:
-        raise RefusedError(f"axes {axes}", "rows and columns, (2, 3), of features")
+    """Rows and columns, of one each, are added: both, or one and then the other."""
+    given = (node.integers(1) if node.opset >= 13 else node.ints("axes")) or ()
+    rank, shape = _rank(node, lowering), lowering.shape(node.x)
+    after = rank + len(given)
+    axes = {axis % after for axis in given}
+    if rank == 4 or shape[1:] != (1, 1) or len(axes) < len(given) or not axes <= {2, 3}:
+        raise RefusedError(f"axes {given}", "rows and columns, (2, 3), of features")
     lowering.alias(node.x, node.output, flat=False)
+    if after == 3:
+        node.tensors.three_sided.add(node.output)
 
 
 def _reduce_mean(node: Node, lowering: Lowering) -> None:
@@ -162,7 +190,7 @@ def _spatial_axes(node: Node, axes: tuple[int, ...] | None) -> set[int]:
 
 
 def _transpose(node: Node, lowering: Lowering) -> None:
-    rank = 2 if lowering.is_flat(node.x) else 4
+    rank = _rank(node, lowering)
     perm = node.ints("perm", tuple(reversed(range(rank))))
     last = node.tensors.channels_last
     if perm == tuple(range(rank)):
@@ -215,6 +243,8 @@ def _slice(node: Node, lowering: Lowering) -> None:
     places = (axis_in_model(node, node.x, axis) for axis in axes)
     for start, end, axis, step in zip(starts, ends, places, steps, strict=True):
         told = f"[{start}:{end}:{step}] of axis {axis}"
+        if axis == 0 and (start, step) == (0, 1) and end >= _ALL:
+            continue
         if axis == 0 or step < 1:
             raise RefusedError(told, "a slice of channels, or every n-th row and column")
         kept = range(*slice(start, end, step).indices(sides[axis - 1]))
@@ -231,6 +261,7 @@ def _slice(node: Node, lowering: Lowering) -> None:
 
 MOVEMENTS: dict[str, Callable[[Node, Lowering], None]] = {
     "Cast": _cast,
+    "CastLike": _cast_like,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Identity": _alias,

@@ -71,12 +71,14 @@ class Tensors:
             The lowering knows them by the values they stand for.
         channels_last: tensors that the file sees as (N, H, W, C), or as (N, features) flattened
             from that. The lowering knows them channels first.
+        three_sided: tensors (N, C, 1), on the way to (N, C) or from it.
     """
 
     constants: MutableMapping[str, Array]
     integers: dict[str, Integers] = field(default_factory=dict)
     codes: dict[str, Grid] = field(default_factory=dict)
     channels_last: set[str] = field(default_factory=set)
+    three_sided: set[str] = field(default_factory=set)
 
 
 def is_integer(dtype: np.dtype[Any]) -> bool:

@@ -26,6 +26,8 @@ from bacmac.host.recover.report import EpochReport
 _FILE = click.Path(path_type=Path)
 _SCHEME = click.Choice(list(SCHEMES))
 _DEFAULTS = RecoverOptions()
+FEW_ZEROS = 0.3
+"""Share of zeros that compensated rounding makes good by itself."""
 
 
 @click.command()
@@ -52,8 +54,8 @@ _DEFAULTS = RecoverOptions()
 @click.option(
     "--scope",
     type=click.Choice(["layer", "global"]),
-    help="Reach the share in each layer, or over all together  [default: global while training, "
-    "layer without --prune-epochs].",
+    help="Reach the share in each layer, or over all together  [default: global over "
+    "--prune-epochs, layer without].",
 )
 @click.option(
     "--epochs",
@@ -65,9 +67,8 @@ _DEFAULTS = RecoverOptions()
 @click.option(
     "--prune-epochs",
     type=int,
-    default=_DEFAULTS.prune_epochs,
-    show_default=True,
-    help="Before that, in float, while zeros rise to --sparsity; 0 makes them at once.",
+    help="Before that, in float, while zeros rise to --sparsity; 0 makes them at once  [default: "
+    "four times --epochs where --sparsity is above 0.3, else 0].",
 )
 @click.option(
     "--lr",
@@ -86,7 +87,9 @@ _DEFAULTS = RecoverOptions()
 @click.option(
     "--batch", type=int, default=_DEFAULTS.batch, show_default=True, help="Images of a step."
 )
-@click.option("--seed", type=int, default=_DEFAULTS.seed, show_default=True)
+@click.option(
+    "--seed", type=int, default=_DEFAULTS.seed, show_default=True, help="Of everything random."
+)
 @click.option(
     "--augment/--no-augment",
     default=_DEFAULTS.augment,
@@ -143,7 +146,7 @@ def recover(
     sparsity: float,
     scope: str | None,
     epochs: int,
-    prune_epochs: int,
+    prune_epochs: int | None,
     lr: float,
     prune_lr: float,
     batch: int,
@@ -187,7 +190,7 @@ def recover(
     )
     options = RecoverOptions(
         epochs=epochs,
-        prune_epochs=prune_epochs,
+        prune_epochs=_prune_epochs(sparsity, epochs) if prune_epochs is None else prune_epochs,
         learning_rate=lr,
         prune_learning_rate=prune_lr,
         batch=batch,
@@ -224,6 +227,11 @@ def recover(
     _print_epochs(recovered.reports, labelled=images.labels is not None)
     print_quality(layers)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
+
+
+def _prune_epochs(sparsity: float, epochs: int) -> int:
+    """Zeros that rounding alone makes good need no epochs in float (docs/recovery.md)."""
+    return 4 * epochs if sparsity > FEW_ZEROS else 0
 
 
 def _sentence(report: EpochReport, *, labelled: bool) -> str:

@@ -45,10 +45,12 @@ class Recovered:
         model: integer-exact, to be packed; of the epoch nearest the float network on held-out
             images, the start included.
         reports: of every epoch, and of the start of stage "round".
+        pruned: the float network that stage "prune" gave; None without that stage.
     """
 
     model: QuantizedModel
     reports: tuple[EpochReport, ...]
+    pruned: Model | None
 
 
 def recover(
@@ -181,7 +183,11 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
             },
         },
     }
-    return Recovered(replace(recovered, provenance=provenance), tuple(reports))
+    return Recovered(
+        replace(recovered, provenance=provenance),
+        tuple(reports),
+        model if options.prune_epochs else None,
+    )
 
 
 def _check(

@@ -233,16 +233,6 @@ def _loss(
 
 def _distance(found: Tensor, wanted: Tensor) -> Tensor:
     """Of logits (N, K): squared differences over their variance (Ba and Caruana 2014)."""
-    import os
-
-    T = float(os.environ.get("R_T", 0))
-    if T:
-        return (
-            functional.kl_div(
-                (found / T).log_softmax(1), (wanted / T).softmax(1), reduction="batchmean"
-            )
-            * T
-        )
     return functional.mse_loss(found, wanted) / wanted.var().clamp_min(1e-12)
 
 

@@ -174,6 +174,14 @@ def search_scale(
     return float(min([best, *(min(scale, cap) for scale in around)], key=error))
 
 
+def scale_error(statistics: TensorStatistics, stored: ActivationFormat) -> float:
+    """Squared error of a tensor's sample in a format, relative to its sum of squares."""
+    sample = statistics.sample.astype(np.float64)
+    energy = float(sample @ sample)
+    rest = np.clip(np.rint(sample / stored.scale), stored.low, stored.high) * stored.scale - sample
+    return float(rest @ rest) / energy if energy > 0 else 0.0
+
+
 def _format(
     statistics: TensorStatistics, bits: int, *, signed: bool, activation: Activation
 ) -> ActivationFormat:

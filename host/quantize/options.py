@@ -24,6 +24,7 @@ class QuantizeOptions:
         bias_correction: match each channel's mean output on the calibration images.
         activation_bits: bits of every stored tensor, 2 to 8.
         activation_bits_table: bits of single tensors, by layer name or "input".
+        shift_only: every requantization is a shift: multiplier 1, residuals by powers of two.
 
     Raises:
         InputError: a value is out of range or a scheme does not exist.
@@ -36,6 +37,7 @@ class QuantizeOptions:
     bias_correction: bool = False
     activation_bits: int = 8
     activation_bits_table: Mapping[str, int] = field(default_factory=dict)
+    shift_only: bool = False
 
     def __post_init__(self) -> None:
         check_choice("rounding", self.rounding, ROUNDINGS)

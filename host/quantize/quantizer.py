@@ -21,6 +21,7 @@ from bacmac.host.model.forward import columns
 from bacmac.host.model.inputs import Codes, Images, input_codes
 from bacmac.host.model.layers import INPUT, LINEAR, Activation, Conv, Model, Normalization, Pool
 from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
+from bacmac.host.model.sparse_fit import Fixed, Selection
 from bacmac.host.quantize.activations import (
     Progress,
     TensorStatistics,
@@ -28,9 +29,11 @@ from bacmac.host.quantize.activations import (
     collect_statistics,
     host_format,
 )
-from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
+from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS
+from bacmac.host.quantize.fit import FloatNetwork, fit_layer, image_limit
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.propagate import run_op
+from bacmac.host.quantize.shifts import shift_formats, shift_requantize, shift_scales
 from bacmac.host.quantize.weights import (
     Float,
     relative_squared_error,
@@ -39,7 +42,8 @@ from bacmac.host.quantize.weights import (
     snap_scales,
 )
 
-Masks = Mapping[str, npt.NDArray[np.bool_]]
+Selections = Mapping[str, Selection]
+"""Layer name -> which of its weights stay."""
 
 MAX_BIAS = 1 << 22
 """Largest bias code. A channel whose weights are so small beside its bias (or all zero) gets a
@@ -60,7 +64,7 @@ class _Plan:
     statistics: Mapping[str, TensorStatistics]
     schemes: dict[str, Scheme]
     options: QuantizeOptions
-    masks: Masks
+    selections: Selections
 
 
 def weight_scales(model: Model, options: QuantizeOptions) -> dict[str, Float]:
@@ -78,7 +82,7 @@ def quantize_model(
     normalization: Normalization,
     options: QuantizeOptions,
     *,
-    masks: Masks | None = None,
+    selections: Selections | None = None,
     statistics: Mapping[str, TensorStatistics] | None = None,
     provenance: Mapping[str, object] | None = None,
     progress: Progress | None = None,
@@ -90,7 +94,8 @@ def quantize_model(
         images: (N, C, H, W) uint8 pixels or normalized float32; N of at least 1.
         normalization: of pixels.
         options: schemes, rounding, bits.
-        masks: layer name -> bool of the weight's shape, False where a weight must be zero.
+        selections: of layers that lose weights: `Fixed` masks, or choices that are made here,
+            jointly with rounding.
         statistics: what `collect_statistics` gives for model, images and normalization; collected
             here unless the caller, who may quantize more than once, has them.
         provenance: stored with the result.
@@ -104,9 +109,12 @@ def quantize_model(
     bits = tensor_bits(model, options)
     if statistics is None:
         statistics = collect_statistics(model, images, normalization, progress)
+    formats = choose_formats(model, statistics, bits)
+    if options.shift_only:
+        formats = shift_formats(model, statistics, formats)
     plan = _Plan(
         numbers={name: number for number, name in enumerate(model.shapes)},
-        formats=choose_formats(model, statistics, bits),
+        formats=formats,
         statistics=statistics,
         schemes={
             layer.name: SCHEMES[schemes[layer.name]]
@@ -115,12 +123,17 @@ def quantize_model(
             for layer in model.layers
         },
         options=options,
-        masks=masks or {},
+        selections=selections or {},
     )
     _refuse_zeros(model, plan)
     last_use = _last_uses(model)
     codes: dict[str, Codes] = {}
-    if options.rounding == "compensated" or options.bias_correction:
+    floats: FloatNetwork | None = None
+    chosen_here = any(not isinstance(chosen, Fixed) for chosen in plan.selections.values())
+    if options.rounding == "compensated" or chosen_here:
+        images = images[: image_limit(model)]
+        floats = FloatNetwork(model, images, normalization)
+    if floats is not None or options.bias_correction:
         stored = host_format(plan.formats[INPUT], model)
         codes[INPUT] = input_codes(images, normalization, stored)
     layers: list[QuantizedLayer] = []
@@ -129,15 +142,18 @@ def quantize_model(
         if isinstance(layer, Pool):
             quantized = _quantize_pool(layer, plan)
         else:
-            quantized = _quantize_conv(layer, plan, codes, is_last=is_last)
+            quantized = _quantize_conv(layer, plan, codes, floats, is_last=is_last)
         layers.append(quantized)
         if codes and not is_last:
             residual = layer.residual if isinstance(layer, Conv) else None
             codes[layer.name] = run_op(
                 quantized.op, codes[layer.input], None if residual is None else codes[residual]
             )
-            for name in [name for name in codes if last_use.get(name, 0) <= index]:
+            still_read = {name for name, last in last_use.items() if last > index}
+            for name in [name for name in codes if name not in still_read]:
                 del codes[name]
+            if floats is not None:
+                floats.advance(layer, still_read)
         if progress is not None:
             progress("quantize", index + 1, len(model.layers))
     return QuantizedModel(
@@ -161,8 +177,7 @@ def _refuse_zeros(model: Model, plan: _Plan) -> None:
     for layer in model.layers:
         if not isinstance(layer, Conv) or plan.schemes[layer.name].has_zero:
             continue
-        kept = plan.masks.get(layer.name, np.ones(layer.weight.shape, np.bool_))
-        n_zeros = int(layer.weight.size - np.count_nonzero(layer.weight * kept))
+        n_zeros = int(layer.weight.size - np.count_nonzero(_selected(layer, plan)))
         if n_zeros:
             scheme = plan.schemes[layer.name].name
             raise InputError(
@@ -174,6 +189,23 @@ def _refuse_zeros(model: Model, plan: _Plan) -> None:
             )
 
 
+def _selected(layer: Conv, plan: _Plan) -> npt.NDArray[np.float32]:
+    """The weights, zero where a mask made before says so."""
+    selection = plan.selections.get(layer.name)
+    return layer.weight * selection.mask if isinstance(selection, Fixed) else layer.weight
+
+
+def _refuse_too_wide(layer: Conv) -> None:
+    n_inputs = layer.weight[0].size
+    if n_inputs > MAX_HESSIAN_ROWS:
+        raise InputError(
+            "options",
+            "rounding",
+            found=f"compensated, with {n_inputs:,} inputs in layer {layer.name!r}",
+            expected=f"at most {MAX_HESSIAN_ROWS:,}, or nearest",
+        )
+
+
 def _quantize_pool(layer: Pool, plan: _Plan) -> QuantizedLayer:
     source, target = plan.formats[layer.input], plan.formats[layer.name]
     number = plan.numbers[layer.input]
@@ -181,46 +213,68 @@ def _quantize_pool(layer: Pool, plan: _Plan) -> QuantizedLayer:
     if layer.kind == "average":
         channels = len(plan.statistics[layer.input].mean)
         area = layer.kernel[0] * layer.kernel[1]
-        how = fit_requantize(
-            np.full(channels, source.scale / (target.scale * area)),
-            low=target.low,
-            high=target.high,
-            acc_low=np.full(channels, area * source.low, np.int64),
-            acc_high=np.full(channels, area * source.high, np.int64),
-        )
+        ratio = np.full(channels, source.scale / (target.scale * area))
+        if plan.options.shift_only:
+            how = shift_requantize(ratio, low=target.low, high=target.high)
+        else:
+            how = fit_requantize(
+                ratio,
+                low=target.low,
+                high=target.high,
+                acc_low=np.full(channels, area * source.low, np.int64),
+                acc_high=np.full(channels, area * source.high, np.int64),
+            )
         op = replace(op, requantize=how)
     return QuantizedLayer(layer.name, op, target)
 
 
 def _quantize_conv(
-    layer: Conv, plan: _Plan, codes: Mapping[str, Codes], *, is_last: bool
+    layer: Conv,
+    plan: _Plan,
+    codes: Mapping[str, Codes],
+    floats: FloatNetwork | None,
+    *,
+    is_last: bool,
 ) -> QuantizedLayer:
     source = plan.formats[layer.input]
     logits = is_last and layer.residual is None and layer.activation == LINEAR
     target = None if logits else plan.formats[layer.name]
     residual = None if layer.residual is None else plan.formats[layer.residual]
     scheme, weights = plan.schemes[layer.name], _rows(layer.weight)
-    mask = plan.masks.get(layer.name)
-    kept = np.ones(weights.shape, np.bool_) if mask is None else mask.reshape(weights.shape)
+    selection = plan.selections.get(layer.name)
 
-    scale = _channel_scales(layer, weights * kept, scheme, source, target, residual)
-    if layer.structural:
-        levels: Levels = np.rint(weights).astype(np.int8)
-    elif plan.options.rounding == "compensated":
-        if weights.shape[1] > MAX_HESSIAN_ROWS:
-            raise InputError(
-                "options",
-                "rounding",
-                found=f"compensated, with {weights.shape[1]:,} inputs in layer {layer.name!r}",
-                expected=f"at most {MAX_HESSIAN_ROWS:,}, or nearest",
-            )
-        moments = hessian(layer, codes[layer.input], centred=plan.options.bias_correction)
-        levels = compensated_levels(weights, kept, scale, moments, scheme)
-    else:
-        levels = round_to_levels(weights * kept / scale[:, None], scheme)
+    def scales(weights: Float) -> Float:
+        return _channel_scales(layer, weights, scheme, source, target, residual, plan.options)
+
     bias = layer.bias.astype(np.float64)
-    if plan.options.bias_correction and not layer.structural:
-        bias = bias + _bias_correction(layer, plan, codes, levels * scale[:, None])
+    compensated = plan.options.rounding == "compensated"
+    if layer.structural:
+        scale = scales(weights)
+        levels: Levels = np.rint(weights).astype(np.int8)
+    elif floats is not None and (compensated or not isinstance(selection, Fixed | None)):
+        _refuse_too_wide(layer)
+        targets = floats.sums(layer)
+        if layer.residual is not None and residual is not None:
+            stored = codes[layer.residual].astype(np.float32) * np.float32(residual.scale)
+            targets += floats[layer.residual] - stored
+        fitted = fit_layer(
+            layer,
+            codes[layer.input],
+            source.scale,
+            targets,
+            scheme,
+            scales,
+            selection,
+            free_bias=plan.options.bias_correction,
+            compensated=compensated,
+        )
+        levels, scale, bias = fitted.levels, fitted.scale, fitted.bias
+    else:
+        weights = _rows(_selected(layer, plan))
+        scale = scales(weights)
+        levels = round_to_levels(weights / scale[:, None], scheme)
+        if plan.options.bias_correction:
+            bias = bias + _bias_correction(layer, plan, codes, levels * scale[:, None])
     unit = scale * source.scale
     # a clipped bias saturates its outputs; the compiler proves that the sums fit int32
     op = ConvOp(
@@ -236,15 +290,21 @@ def _quantize_conv(
     if target is not None:
         low, high = _clamp(layer.activation, target)
         acc_low, acc_high = accumulator_bounds(op, source.low, source.high)
-        how = fit_requantize(
-            unit / target.scale,
-            low=low,
-            high=high,
-            acc_low=acc_low,
-            acc_high=acc_high,
-            residual_ratio=None if residual is None else residual.scale / target.scale,
-            residual_range=None if residual is None else (residual.low, residual.high),
-        )
+        residual_ratio = None if residual is None else residual.scale / target.scale
+        if plan.options.shift_only:
+            how = shift_requantize(
+                unit / target.scale, low=low, high=high, residual_ratio=residual_ratio
+            )
+        else:
+            how = fit_requantize(
+                unit / target.scale,
+                low=low,
+                high=high,
+                acc_low=acc_low,
+                acc_high=acc_high,
+                residual_ratio=residual_ratio,
+                residual_range=None if residual is None else (residual.low, residual.high),
+            )
         op = replace(op, requantize=how)
     return QuantizedLayer(
         name=layer.name,
@@ -253,7 +313,7 @@ def _quantize_conv(
         scheme=scheme.name,
         weight_scale=scale,
         structural=layer.structural,
-        relative_squared_error=relative_squared_error(weights, levels, scale),
+        relative_squared_error=relative_squared_error(_rows(layer.weight), levels, scale),
     )
 
 
@@ -264,6 +324,7 @@ def _channel_scales(
     source: ActivationFormat,
     target: ActivationFormat | None,
     residual: ActivationFormat | None,
+    options: QuantizeOptions,
 ) -> Float:
     """Scale (C,), above 0, that the requantization of this layer can apply exactly."""
     if layer.structural:
@@ -272,9 +333,17 @@ def _channel_scales(
         least = np.abs(layer.bias).astype(np.float64) / (MAX_BIAS * source.scale)
         if target is not None:
             least = np.maximum(least, LEAST_RATIO * target.scale / source.scale)
+        if options.shift_only and target is not None:
+            return shift_scales(
+                weights,
+                target.scale / source.scale,
+                scheme,
+                least=least,
+                residual=None if residual is None else residual.scale / target.scale,
+            )
         scale = np.maximum(search_scales(weights, scheme), least)
         scale = np.where(scale > 0, scale, 1.0)
-    if target is None or residual is None:
+    if target is None or residual is None or options.shift_only:
         return scale
     per_step = target.scale / source.scale
     _, exponent = np.frexp(scale / per_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +15,7 @@ from bacmac.cli.output import console, note, print_json, print_table, say
 from bacmac.host.errors import InputError
 from bacmac.host.files import write_text
 from bacmac.host.importers.registry import load_model
-from bacmac.host.model.layers import INPUT, Conv, Grid, KeptWeights, Layer, Model
+from bacmac.host.model.layers import INPUT, Conv, Grid, Layer, Model
 from bacmac.host.quantize.recognize import LayerRecognition, recognize_layer
 from bacmac.power.model_report import Fact, Histogram, ModelPage, model_html
 
@@ -45,10 +46,11 @@ def inspect_model(
         prose=(1,),
     )
     print_table(
-        ["layer", "op", "weights", "output", "stored weights", "stored output"],
+        ["layer", "weights", "output", "integers", "codes", "scale", "zero"],
         [_row(model, one) for one in model.layers],
-        numbers=(2, 3),
-        prose=(4, 5),
+        numbers=(1, 2, 3, 5, 6),
+        prose=(0,),
+        title="integers: how many different ones; codes, scale, zero: of the output",
     )
     _print_recognition(known)
     for text in model.notes:
@@ -95,43 +97,54 @@ def _facts(model: Model, file: Path) -> list[Fact]:
 
 
 def _input_grid(model: Model) -> str:
-    return f", {grid_text(model.grids[INPUT])}" if INPUT in model.grids else ", float32"
+    grid = model.grids.get(INPUT)
+    if grid is None:
+        return ", float32"
+    return f", {codes_text(grid)}, scale {grid.scale:.4g}, zero {grid.zero:g}"
 
 
 def _row(model: Model, layer: Layer) -> tuple[str, ...]:
+    """Cells of a layer: its weights or what it is, and what the file says is stored."""
+    weights = op_word(model, layer)
+    if isinstance(layer, Conv) and not layer.structural:
+        weights = "x".join(map(str, layer.weight.shape))
     grid = model.grids.get(layer.name)
-    output = "float32" if grid is None else grid_text(grid)
+    stored = ("float", "", "")
+    if grid is not None:
+        stored = (codes_text(grid), f"{grid.scale:.4g}", f"{grid.zero:g}")
     shape = "x".join(map(str, model.shapes[layer.name]))
+    return layer.name, weights, shape, kept_text(layer), *stored
+
+
+def op_word(model: Model, layer: Layer) -> str:
+    """What a layer is."""
     if not isinstance(layer, Conv):
-        return layer.name, f"{layer.kind} pool", "", shape, "", output
-    word = "structural" if layer.structural else "conv"
-    if not layer.structural and layer.weight.shape[2:] == model.shapes[layer.input][1:]:
-        word = "dense"
-    weights = "x".join(map(str, layer.weight.shape))
-    stored = "" if layer.structural else kept_text(layer.kept)
-    return layer.name, word, weights, shape, stored, output
+        return f"{layer.kind} pool"
+    if layer.structural:
+        return "structural"
+    return "dense" if layer.weight.shape[2:] == model.shapes[layer.input][1:] else "conv"
 
 
-def grid_text(grid: Grid) -> str:
-    """A grid in words: uint8, scale 0.02, zero 3."""
+def codes_text(grid: Grid) -> str:
+    """The codes of a grid in a word: uint8, int4, -1 to 1."""
     bits = (grid.high - grid.low + 1).bit_length() - 1
     if (grid.low, grid.high) == (0, (1 << bits) - 1):
-        word = f"uint{bits}"
-    elif (grid.low, grid.high) == (-(1 << bits - 1), (1 << bits - 1) - 1):
-        word = f"int{bits}"
-    else:
-        word = f"{grid.low} to {grid.high}"
-    zero = f", zero {grid.zero:g}" if grid.zero else ""
-    return f"{word}, scale {grid.scale:.4g}{zero}"
+        return f"uint{bits}"
+    if bits and (grid.low, grid.high) == (-(1 << bits - 1), (1 << bits - 1) - 1):
+        return f"int{bits}"
+    return f"{grid.low} to {grid.high}"
 
 
-def kept_text(kept: KeptWeights | None) -> str:
-    """Integers of a layer in words: -127 to 127, 9 values, a scale a channel."""
-    if kept is None:
-        return "float32"
-    scales = "one scale" if len(np.unique(kept.scale)) == 1 else "a scale a channel"
-    levels = np.unique(kept.levels)
-    return f"{levels[0]} to {levels[-1]}, {len(levels)} values, {scales}"
+def kept_text(layer: Layer) -> str:
+    """How many different integers a layer's weights are, and how far they go: 149, ±127."""
+    if not isinstance(layer, Conv) or layer.structural:
+        return ""
+    if layer.kept is None:
+        return "float"
+    levels = np.unique(layer.kept.levels)
+    low, high = int(levels[0]), int(levels[-1])
+    reach = f"±{high}" if low == -high else f"{low}..{high}"
+    return f"{len(levels)}, {reach}"
 
 
 def _print_recognition(known: dict[str, LayerRecognition]) -> None:
@@ -140,22 +153,22 @@ def _print_recognition(known: dict[str, LayerRecognition]) -> None:
     if not found:
         say("Levels: the weights lie on none that are known; pack quantizes them.")
         return
+    columns: dict[str, list[object]] = {
+        "layer": [one.layer for one in found],
+        "levels": [one.scheme for one in found],
+        "channels": [kinds_text(one) for one in found],
+        "off grid": [len(one.off_grid) or "" for one in found],
+        "127 = 128": [one.stands_for_128 or "" for one in found],
+        "dead": [len(one.dead) or "" for one in found],
+        "2^k scales": [one.power_of_two_scales or "" for one in found],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    heads = list(columns)
     print_table(
-        ["layer", "levels", "channels", "off grid", "127 = 128", "dead", "2^k scales"],
-        [
-            (
-                one.layer,
-                one.scheme,
-                "; ".join(f"{kind}: {count}" for kind, count in one.kinds.items()),
-                len(one.off_grid) or "",
-                one.stands_for_128 or "",
-                len(one.dead) or "",
-                one.power_of_two_scales or "",
-            )
-            for one in found
-        ],
-        numbers=(3, 4, 5, 6),
-        prose=(2,),
+        heads,
+        list(zip(*columns.values(), strict=True)),
+        numbers=[place for place, head in enumerate(heads) if head not in heads[:3]],
+        prose=(0, 2),
         title="levels, found from the values",
     )
     for one in found:
@@ -174,6 +187,27 @@ def _print_recognition(known: dict[str, LayerRecognition]) -> None:
     plain = len(known) - len(found)
     if plain:
         say(f"{plain} other layers lie on no known levels.")
+
+
+def kinds_text(found: LayerRecognition) -> str:
+    """How many channels are what; kinds that differ in a number alone are told together."""
+    told: dict[tuple[str, str], list[str]] = {}
+    for kind, count in found.kinds.items():
+        number = re.search(r"\d+", kind)
+        if kind in ("off grid", "dead"):  # they have columns of their own
+            continue
+        if number is None or found.family == "uniform":
+            told[(kind, "")] = [f": {count}"]
+            continue
+        before, after = (
+            kind[: number.start()],
+            kind[number.end() :].replace("exponents", "exponent"),
+        )
+        told.setdefault((before, after), []).append(f"{number[0]}: {count}")
+    return "; ".join(
+        f"{before}{', '.join(counts)}{after and f' ({after.strip()})'}"
+        for (before, after), counts in told.items()
+    )
 
 
 def level_grid(layer: Conv, found: LayerRecognition) -> tuple[str, list[tuple[int, int]]] | None:
@@ -226,12 +260,11 @@ def _payload(model: Model, file: Path, known: dict[str, LayerRecognition]) -> di
 
 
 def _layer_json(model: Model, layer: Layer, found: LayerRecognition | None) -> dict[str, object]:
-    name, word, _, _, _, _ = _row(model, layer)
     entry: dict[str, object] = {
-        "name": name,
-        "op": word,
+        "name": layer.name,
+        "op": op_word(model, layer),
         "input": layer.input,
-        "output_shape": list(model.shapes[name]),
+        "output_shape": list(model.shapes[layer.name]),
     }
     if not isinstance(layer, Conv):
         return entry
@@ -265,7 +298,7 @@ def _page(model: Model, file: Path, known: dict[str, LayerRecognition]) -> Model
         title=f"Model file: {model.name}",
         facts=(*_facts(model, file), *(Fact("note", text) for text in model.notes)),
         trade_off=(),
-        heads=("layer", "op", "weights", "output", "stored weights", "stored output", "levels"),
+        heads=("layer", "weights", "output", "integers", "codes", "scale", "zero", "levels"),
         rows=tuple(rows),
         histograms=tuple(histograms),
         products=(),

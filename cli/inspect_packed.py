@@ -257,7 +257,8 @@ def _page(
             (
                 layer.name,
                 layer.op,
-                "x".join(map(str, layer.weight_shape)) or f"{layer.n_weights:,}",
+                "x".join(map(str, layer.weight_shape))
+                or (f"{layer.n_weights:,}" if layer.n_weights else ""),
                 "x".join(map(str, layer.output_shape)),
                 layer.scheme,
                 f"{layer.sparsity:.1%}" if layer.n_weights else "",

@@ -199,14 +199,11 @@ def kinds_text(found: LayerRecognition) -> str:
         if number is None or found.family == "uniform":
             told[(kind, "")] = [f": {count}"]
             continue
-        before, after = (
-            kind[: number.start()],
-            kind[number.end() :].replace("exponents", "exponent"),
-        )
+        before, after = kind[: number.start()], kind[number.end() :]
+        after = re.sub(r"exponent\b", "exponents", after)
         told.setdefault((before, after), []).append(f"{number[0]}: {count}")
     return "; ".join(
-        f"{before}{', '.join(counts)}{after and f' ({after.strip()})'}"
-        for (before, after), counts in told.items()
+        f"{before}{', '.join(counts)}{after}" for (before, after), counts in told.items()
     )
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from bacmac.host.model.layers import Model
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,11 +74,19 @@ def example_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def models() -> ModuleType:
-    """Builders of random quantized models, tests/random_models.py: each gives a model and images.
+    """Builders of random quantized models, tests/random_models.py: each gives a model and images."""
+    return _module("random_models")
 
-    Tests have no package of their own, so the module is loaded by its path.
-    """
-    name = "random_models"
+
+@pytest.fixture(scope="session")
+def built() -> Callable[[int], Model]:
+    """Small networks that their file has quantized, by seed: tests/kept_models.py."""
+    found: Callable[[int], Model] = _module("kept_models").built
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    """A module of this folder: tests have no package of their own, so it is loaded by its path."""
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, ROOT / "tests" / f"{name}.py")
         assert spec is not None

@@ -307,6 +307,7 @@ OPTIONS: Mapping[str, int] = {
     "MAX_POOL_2D": 5,
     "FULLY_CONNECTED": 8,
     "ADD": 11,
+    "SUB": 28,
     "RESHAPE": 17,
     "MUL": 21,
     "MEAN": 27,

@@ -10,11 +10,13 @@ variant (TFLITE_SINGLE_ROUNDING) is another build.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +70,10 @@ def divide(values: Ints, count: Ints) -> Ints:
     return np.where(values < 0, -quotient, quotient)
 
 
-def round_half_away(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Whole numbers (float32) as std::round makes them."""
-    # float32 all the way: adding 0.5 would round 0.49999997 up
+def round_half_away(values: Floats) -> Floats:
+    """Whole numbers of float32 or float64 values, as std::round makes them."""
+    # adding 0.5 first would take the number just below 0.5 up
     whole = np.trunc(values)
-    result: npt.NDArray[np.float32] = whole + np.copysign(
-        (np.abs(values - whole) >= np.float32(0.5)).astype(np.float32), values
-    )
+    up = (np.abs(values - whole) >= 0.5).astype(values.dtype)
+    result: Floats = whole + np.copysign(up, values)
     return result

@@ -177,8 +177,9 @@ def _lower_combine(step: Combine, lowering: Lowering, network: Network) -> None:
     codes = (step.codes - step.constant.zero).astype(np.int16)
     bias = np.zeros(len(codes), np.float32)
     scale = np.full(len(codes), step.constant.scale)
-    if step.kind == "add":
-        bias = (codes * scale).astype(np.float32)
+    if step.kind != "multiply":
+        sign = -1 if step.kind == "subtract" else 1
+        bias = (sign * codes * scale).astype(np.float32)
         codes, scale = np.ones_like(codes), np.ones_like(scale)
     kept = KeptWeights(codes.reshape(-1, 1, 1, 1), scale)
     total = f"{_key(step.y)}:sum"

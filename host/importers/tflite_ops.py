@@ -24,6 +24,7 @@ from bacmac.host.importers.tflite_steps import (
     Add,
     Axes,
     Bounds,
+    Combination,
     Combine,
     Convolve,
     Dequantize,
@@ -46,6 +47,7 @@ from bacmac.host.importers.tflite_weights import (
 
 _FUSED = {0: UNBOUNDED, 1: Bounds(0.0, np.inf), 2: Bounds(-1.0, 1.0), 3: Bounds(0.0, 6.0)}
 """ActivationFunctionType of the schema; 4 is TANH, 5 SIGN_BIT."""
+_COMBINATIONS: Mapping[str, Combination] = {"ADD": "add", "SUB": "subtract", "MUL": "multiply"}
 _CLAMPS = {"RELU": _FUSED[1], "RELU_N1_TO_1": _FUSED[2], "RELU6": _FUSED[3]}
 
 
@@ -125,15 +127,13 @@ def _fully_connected(reading: Reading) -> None:
     x, axes = reading.source()
     if reading.integer(1, "b") != 0:
         raise RefusedError("shuffled weights", "weights in their own order")
-    weight = reading.weight()
-    levels, scale, narrow = weights_of(weight, 0, rank=2)
+    levels, scale, _ = weights_of(reading.weight(), 0, rank=2)
     if levels.shape[1] != math.prod(axes.sides):
         raise RefusedError(f"weight {levels.shape}", f"(outputs, {math.prod(axes.sides)})")
     letters: tuple[str, ...] = ("C" if len(levels) > 1 else "",)
     if reading.integer(2, "?"):  # the output keeps the input's axes
         letters = ("",) * (len(axes.letters) - 1) + letters
     reading.progress.put(reading.y, Axes(letters, (1, 1, len(levels))))
-    narrow = narrow or len(weight.scales) == 1
     reading.emit(
         Convolve(
             reading.name,
@@ -142,17 +142,18 @@ def _fully_connected(reading: Reading) -> None:
             np.ascontiguousarray(axes.to_model(levels, 1)),
             scale,
             bias_of(reading.bias(), len(levels)),
-            multipliers(reading.grid(x).scale, scale, reading.grid(reading.y).scale, narrow=narrow),
+            multipliers(reading.grid(x).scale, scale, reading.grid(reading.y).scale, narrow=False),
             (1, 1),
             (0, 0, 0, 0),
             1,
             _fused(reading, 0),
+            fixed_point=False,  # LiteRT 2's reference kernel of dense layers uses float64
         )
     )
 
 
 def _combine(reading: Reading) -> None:
-    kind: Literal["add", "multiply"] = "add" if reading.operator.code == "ADD" else "multiply"
+    kind = _COMBINATIONS[reading.operator.code]
     inputs = reading.operator.inputs
     computed = [place for place in (0, 1) if inputs[place] in reading.progress.axes]
     x, axes = reading.source(computed[0] if computed else 0)
@@ -160,10 +161,12 @@ def _combine(reading: Reading) -> None:
     bounds = _fused(reading, 0)
     reading.grid(x)
     reading.grid(reading.y)
+    if kind == "subtract" and computed[0] != 0:
+        raise RefusedError("a constant less a tensor", "a tensor less a constant")
     if len(computed) == 2:
         other, of_other = reading.source(1)
         reading.grid(other)
-        if kind == "multiply" or of_other != axes:
+        if kind != "add" or of_other != axes:
             raise RefusedError(
                 f"two tensors of {axes.shape} and {of_other.shape}",
                 "a sum of two of one shape, or a constant",
@@ -276,7 +279,8 @@ READERS: Mapping[str, Callable[[Reading], None]] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "STRIDED_SLICE": _slice,
+    "SUB": _combine,
     "TRANSPOSE": _transpose,
 }
-INPUTS: Mapping[str, int] = {"ADD": 2, "MUL": 2, "STRIDED_SLICE": 4, "PADV2": 3}
+INPUTS: Mapping[str, int] = {"ADD": 2, "SUB": 2, "MUL": 2, "STRIDED_SLICE": 4, "PADV2": 3}
 """The least number of inputs of an operator, where it is not one."""

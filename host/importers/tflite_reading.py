@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,8 @@ from bacmac.host.importers.tflite_steps import Axes, Quantization, Step
 from bacmac.host.importers.tflite_weights import multipliers, quantization_of
 
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_KERNEL_WORDS = ("Conv2D", "Conv2D1", "convolution", "depthwise", "MatMul", "kernel")
+_KERNEL_WORD = re.compile(r"(Conv2D|convolution|depthwise|MatMul|kernel)\d*")
+_WHOLE_MODEL = re.compile(r"(model|functional|sequential)(_\d+)?")
 _NAMELESS = ("arith.constant", "tfl.pseudo_qconst")
 """What newer converters call every constant."""
 
@@ -64,9 +66,9 @@ class Reading:
         except RefusedError:  # a name for a message about that very tensor
             name = ""
         words = [word for word in name.split(";")[0].split("/") if word]
-        while len(words) > 1 and words[-1] in _KERNEL_WORDS:
+        while len(words) > 1 and _KERNEL_WORD.fullmatch(words[-1]):
             words.pop()
-        if len(words) > 1 and words[0] in ("model", "functional"):
+        if len(words) > 1 and _WHOLE_MODEL.fullmatch(words[0]):
             del words[0]
         return "/".join(words) or f"{operator.code.lower()}_{operator.index}"
 

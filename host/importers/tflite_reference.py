@@ -112,13 +112,19 @@ def _run_step(network: Network, step: Step, tensors: dict[int, Tensor]) -> Tenso
     if isinstance(step, Convolve):
         acc = _accumulate(x, step, source)
         acc += step.bias
-        return _stored(Multiplier.of(step.multiplier).apply(acc), target, step.bounds)
+        if step.fixed_point:
+            scaled = Multiplier.of(step.multiplier).apply(acc)
+        else:
+            scaled = round_half_away(acc * step.multiplier).astype(np.int64)
+        return _stored(scaled, target, step.bounds)
     if isinstance(step, Add):
-        other = network.quantization[step.other]
-        return _add(x, source, tensors[step.other], other, target, step.bounds)
+        added = tensors[step.other], network.quantization[step.other]
+        return _add(x, source, *added, target, step.bounds)
     if isinstance(step, Combine):
-        if step.kind == "add":
-            return _add(x, source, step.codes, step.constant, target, step.bounds)
+        if step.kind != "multiply":
+            sign = -1 if step.kind == "subtract" else 1
+            other = step.codes, step.constant
+            return _add(x, source, *other, target, step.bounds, sign=sign)
         # one float32 product after the other, as kernels/mul.cc has it
         factor = np.float32(source.scale) * np.float32(step.constant.scale)
         wide = (x.astype(np.int64) - source.zero) * (step.codes - step.constant.zero)
@@ -138,8 +144,8 @@ def _one(factor: float) -> Multiplier:
 def _codes(values: npt.NDArray[np.float32], grid: Quantization) -> Tensor:
     """AffineQuantize: float32 division, half away from zero."""
     whole = round_half_away(values / np.float32(grid.scale))
-    with np.errstate(invalid="ignore"):
-        return np.clip(whole.astype(np.float64) + grid.zero, grid.low, grid.high).astype(np.int16)
+    codes: Tensor = np.clip(whole.astype(np.float64) + grid.zero, grid.low, grid.high)
+    return codes.astype(np.int16)
 
 
 def _real(codes: Tensor, grid: Quantization) -> Tensor:
@@ -234,15 +240,20 @@ def _add(
     of_other: Quantization,
     target: Quantization,
     bounds: Bounds,
+    *,
+    sign: int = 1,
 ) -> Tensor:
-    """Both operands widened and brought to twice the larger scale, added, and stored."""
+    """Both operands widened and brought to twice the larger scale, added, and stored.
+
+    `sign` -1 subtracts the other.
+    """
     twice = 2.0 * max(source.scale, of_other.scale)
     total = np.zeros(1, np.int64)
-    for codes, grid in ((x, source), (other, of_other)):
+    for codes, grid, factor in ((x, source, 1), (other, of_other, sign)):
         wide = (codes.astype(np.int64) - grid.zero) << ADD_SHIFT
-        total = total + _one(grid.scale / twice).apply(wide)
-    factor = twice / ((1 << ADD_SHIFT) * target.scale)
-    return _stored(_one(factor).apply(total), target, bounds)
+        total = total + factor * _one(grid.scale / twice).apply(wide)
+    back = _one(twice / ((1 << ADD_SHIFT) * target.scale))
+    return _stored(back.apply(total), target, bounds)
 
 
 def _mean(x: Tensor, source: Quantization, target: Quantization) -> Tensor:

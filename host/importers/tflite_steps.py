@@ -68,6 +68,7 @@ class Convolve(Step):
         multiplier: float64 (C_out,): from the accumulator to y's steps, computed in the precision
             that the runtime uses.
         bounds: of the fused activation.
+        fixed_point: the runtime's factor is an integer and a shift; else it is float64.
     """
 
     levels: npt.NDArray[np.int16]
@@ -78,6 +79,7 @@ class Convolve(Step):
     padding: Padding
     groups: int
     bounds: Bounds
+    fixed_point: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +90,20 @@ class Add(Step):
     bounds: Bounds
 
 
+Combination = Literal["add", "subtract", "multiply"]
+
+
 @dataclass(frozen=True, eq=False)
 class Combine(Step):
-    """ADD or MUL with a constant for all, or one a channel.
+    """ADD, SUB or MUL with a constant for all, or one a channel.
 
     Attributes:
-        kind: "add" or "multiply".
+        kind: "subtract" is the tensor less the constant.
         codes: int64 (C,) of the constant.
         constant: how they are stored.
     """
 
-    kind: Literal["add", "multiply"]
+    kind: Combination
     codes: npt.NDArray[np.int64]
     constant: Quantization
     bounds: Bounds

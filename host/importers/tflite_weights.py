@@ -59,7 +59,11 @@ def weights_of(
         rank: how many axes it must have.
     """
     if tensor.data is not None and tensor.type not in ("INT4", *_CODES):
-        raise RefusedError(f"{tensor.label} of type {tensor.type}", "INT8, INT4 or UINT8 weights")
+        raise RefusedError(
+            f"{tensor.label} of type {tensor.type}",
+            "INT8, INT4 or UINT8 weights",
+            "convert with full integer quantization (a representative data set)",
+        )
     codes = tensor.constant
     if codes.ndim != rank or codes.size == 0:
         raise RefusedError(f"{tensor.label} of shape {tensor.shape}", f"{rank} axes, none empty")
@@ -125,7 +129,7 @@ def multipliers(
     """x_scale * scale / y_scale as the runtime computes it.
 
     Per channel in float64 (PopulateConvolutionQuantizationParams of LiteRT); `narrow`: the product
-    in float32 first (GetQuantizedConvolutionMultipler, for UINT8 and fully connected layers).
+    in float32 first (GetQuantizedConvolutionMultipler, for UINT8 weights).
     """
     if narrow:
         product = (np.float32(x_scale) * scale.astype(np.float32)).astype(np.float64)

@@ -74,7 +74,7 @@ def example_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def models() -> ModuleType:
-    """Builders of random quantized models, tests/random_models.py: each gives a model and images."""
+    """Builders of random quantized models with images: tests/random_models.py."""
     return _module("random_models")
 
 

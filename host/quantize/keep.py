@@ -58,6 +58,11 @@ class Steps:
     rounding: Rounding
     zero: int = 0
 
+    @property
+    def toward_nearest(self) -> float:
+        """What, added to beta, makes rounding to nearest of this rounding."""
+        return {"floor": -0.5, "ceil": 0.5}.get(self.rounding, 0.0)
+
     def thresholds(self) -> Float:
         """(high - low, C) least whole accumulator that gives low + 1, ..., high; +-inf if dead."""
         k = np.arange(self.low + 1, self.high + 1, dtype=np.float64)[:, None]
@@ -108,7 +113,8 @@ def fit_steps(steps: Steps, reach_low: Integers, reach_high: Integers) -> Fitted
     shift = full_shift(steps.alpha)
     middle = np.rint(steps.alpha * 2.0**shift)
     with np.errstate(divide="ignore", invalid="ignore"):
-        nominal = np.where(steps.alpha > 0, np.rint(steps.beta / steps.alpha), np.inf)
+        exact = (steps.beta + steps.toward_nearest) / steps.alpha
+        nominal = np.where(steps.alpha > 0, np.rint(exact), np.inf)
     multiplier, bias = np.zeros(len(shift)), np.zeros(len(shift))
     differing = np.full(len(shift), np.inf)
     open_ = np.flatnonzero(np.abs(nominal) <= MAX_BIAS)
@@ -155,7 +161,7 @@ def fit_steps_with_residual(steps: Steps, ratio: float) -> FittedSteps:
     shift = np.minimum(full_shift(steps.alpha), min(finest, MAX_SHIFT))
     multiplier = np.clip(np.rint(steps.alpha * 2.0**shift), 0, MAX_MULTIPLIER)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bias = np.rint(steps.beta * 2.0**shift / multiplier)
+        bias = np.rint((steps.beta + steps.toward_nearest) * 2.0**shift / multiplier)
     constant = ~(np.abs(bias) <= MAX_BIAS)
     # what is constant about such a channel is its sum: the residual comes on top of it
     shift = np.where(constant, min(finest, MULTIPLIER_BITS - 1), shift)

@@ -23,7 +23,7 @@ from bacmac.host.errors import InputError
 from bacmac.host.files import write_text
 from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
-from bacmac.host.model.layers import Normalization
+from bacmac.host.model.layers import Model, Normalization
 from bacmac.host.runtime.score import check_scorable
 from bacmac.host.runtime.sweep import PointStore, grid, parse_option, run_sweep
 from bacmac.host.runtime.sweep_point import (
@@ -149,7 +149,7 @@ def sweep(
             options,
             arrays,
         )
-        for options in (None, *_checked(axes, normalization, arrays))
+        for options in (None, *_combinations(network, axes, normalization, arrays))
     ]
     store = PointStore(output, keep=keep)
     points = _run(specs, store, jobs, output)
@@ -217,17 +217,25 @@ def _part(images: ImageSet, start: int, stop: int) -> ImagePart:
     return ImagePart(images.source, images.sha256, start, stop)
 
 
-def _checked(
-    axes: dict[str, tuple[Option, ...]], normalization: Normalization, arrays: tuple[Array, ...]
+def _combinations(
+    network: Model,
+    axes: dict[str, tuple[Option, ...]],
+    normalization: Normalization,
+    arrays: tuple[Array, ...],
 ) -> tuple[dict[str, Option], ...]:
     """All combinations of values of which each is good by itself.
 
-    Two that do not go together (zeros, and a scheme without one) make a point that is refused.
+    Two that do not go together (zeros, and a scheme without one) make a point that is refused. A
+    network that its file has quantized is there with its own integers too.
     """
+    own: tuple[dict[str, Option], ...] = ()
+    if network.is_quantized and "imported" not in axes:
+        own = ({"imported": "keep"}, {"imported": "recognize"})
+        axes = {**axes, "imported": ("requantize",)}
     for name, values in axes.items():
         for value in values:
             compress_options({name: value}, normalization, arrays)
-    return grid(axes)
+    return (*own, *grid(axes))
 
 
 def _run(

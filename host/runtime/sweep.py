@@ -19,7 +19,8 @@ from itertools import product
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import get_args, get_type_hints
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 from bacmac.host.errors import BacmacError, InputError, OutputError
 from bacmac.host.files import write_text
@@ -100,10 +101,12 @@ def parse_option(name: str, text: str) -> Option:
 def option_kinds() -> dict[str, tuple[type, ...]]:
     """Of each field of `CompressOptions` that holds one plain value, of which types it may be."""
     hints = get_type_hints(CompressOptions)
-    plain = (str, int, float, bool, type(None))
-    kinds = {field.name: get_args(hints[field.name]) or (hints[field.name],)
-             for field in fields(CompressOptions)}  # fmt: skip
-    return {name: found for name, found in kinds.items() if all(kind in plain for kind in found)}
+    plain = {str, int, float, bool, type(None)}
+    kinds = {}
+    for field in fields(CompressOptions):
+        hint = hints[field.name]
+        kinds[field.name] = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    return {name: found for name, found in kinds.items() if plain.issuperset(found)}
 
 
 class PointStore:

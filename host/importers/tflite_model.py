@@ -9,7 +9,7 @@ import numpy as np
 
 from bacmac.host.errors import ModelFileError
 from bacmac.host.importers.lowering import Lowering, RefusedError
-from bacmac.host.importers.tflite_file import TfliteGraph, read_tflite
+from bacmac.host.importers.tflite_file import read_tflite
 from bacmac.host.importers.tflite_resolve import resolve
 from bacmac.host.importers.tflite_steps import (
     UNBOUNDED,
@@ -42,12 +42,12 @@ def load_tflite(path: str | Path) -> Model:
     Raises:
         ModelFileError: naming the file and the operator or tensor at fault.
     """
-    return model_of(read_tflite(path))
+    graph = read_tflite(path)
+    return lower_network(resolve(graph), graph.file, graph.sha256)
 
 
-def model_of(graph: TfliteGraph) -> Model:
-    """The same of a file that has been read."""
-    network = resolve(graph)
+def lower_network(network: Network, file: Path, sha256: str) -> Model:
+    """The same of steps; file and digest are what the model says of itself."""
     rows, columns, channels = network.input_sides
     step: Step | None = None
     try:
@@ -60,11 +60,11 @@ def model_of(graph: TfliteGraph) -> Model:
         for step in network.steps:
             _lower(step, lowering, network)
         return lowering.finish(
-            _key(network.output), name=network.name, source=str(graph.file), sha256=graph.sha256
+            _key(network.output), name=network.name, source=str(file), sha256=sha256
         )
     except RefusedError as error:
         raise ModelFileError(
-            graph.file,
+            file,
             "input" if step is None else f"operator {step.name!r}",
             found=error.found,
             expected=error.expected,

@@ -20,6 +20,12 @@ from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
 from bacmac.host.prune.groups import GroupPruning, prune_groups
 from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
 from bacmac.host.quantize.activations import collect_statistics
+from bacmac.host.quantize.budget import (
+    Budget,
+    LayerChoice,
+    candidate_schemes,
+    choose_schemes,
+)
 from bacmac.host.quantize.imported import quantize_imported
 from bacmac.host.quantize.options import (
     QuantizeOptions,
@@ -30,6 +36,7 @@ from bacmac.host.quantize.options import (
 )
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
 from bacmac.host.quantize.recognize import recognize_model
+from bacmac.host.quantize.sensitivity import measure_sensitivity
 from bacmac.host.quantize.weights import Float, round_to_levels, search_scales
 
 Progress = Callable[[str, int, int], None]
@@ -67,6 +74,10 @@ class CompressOptions:
         normalization: of pixels; None = the image set's own, or pixel / 255.
         imported: what becomes of a network that its file has quantized: "keep" its integers,
             "recognize" power-of-two levels among them, or "requantize" its floats.
+        budget: what the weights may cost; the scheme of each layer is then chosen within it,
+            except where `schemes` or `first_last` say which.
+        budget_schemes: schemes to choose from; empty for the budget's own list.
+        shift_only: every requantization is a shift: an accelerator without one multiplier.
 
     Raises:
         InputError: a value is out of range or not one of its choices.
@@ -89,6 +100,9 @@ class CompressOptions:
     calibration_images: int = 512
     normalization: Normalization | None = None
     imported: str = "keep"
+    budget: Budget | None = None
+    budget_schemes: tuple[str, ...] = ()
+    shift_only: bool = False
 
     def __post_init__(self) -> None:
         _ = self.quantize_options
@@ -131,6 +145,7 @@ class CompressOptions:
             bias_correction=bool(self.bias_correction),
             activation_bits=self.activation_bits,
             activation_bits_table=self.activation_bits_table,
+            shift_only=self.shift_only,
         )
 
 
@@ -171,6 +186,10 @@ def compress(
     images = _images(model, calibration, options)
     normalization = _normalization(model, calibration, options)
     smaller, group_masks = _without_groups(model, images, normalization, options, progress)
+    choices: tuple[LayerChoice, ...] = ()
+    if options.budget is not None:
+        choices = _choices(smaller, images, normalization, options, options.budget, progress)
+        options = replace(options, schemes={choice.layer: choice.scheme for choice in choices})
     masks = _masks(smaller, group_masks, options)
     statistics = collect_statistics(smaller, images, normalization, progress)
 
@@ -189,6 +208,7 @@ def compress(
             provenance={
                 **_provenance(model, calibration, options, len(images)),
                 "bias_correction": bias_correction,
+                **({"budget": [asdict(choice) for choice in choices]} if choices else {}),
             },
             progress=told,
         )
@@ -218,13 +238,18 @@ def _imported(
     progress: Progress | None,
 ) -> QuantizedModel:
     """A network that its file has quantized; only what it has not is quantized here."""
-    if options.sparsity or options.sparsities or options.prunes_groups:
-        raise InputError(
-            model.source or model.name,
-            "pruning",
-            found="a network that is quantized already, its integers kept",
-            expected="no pruning, or the weights quantized anew (imported: requantize)",
-        )
+    for asked, what in (
+        (options.sparsity or options.sparsities or options.prunes_groups, "pruning"),
+        (options.budget is not None, "budget"),
+        (options.shift_only, "shift_only"),
+    ):
+        if asked:
+            raise InputError(
+                model.source or model.name,
+                what,
+                found="a network that is quantized already, its integers kept",
+                expected="nothing of this, or the weights quantized anew (imported: requantize)",
+            )
     images = None if calibration is None else _images(model, calibration, options)
     provenance = _provenance(model, calibration, options, 0 if images is None else len(images))
     return quantize_imported(
@@ -235,6 +260,19 @@ def _imported(
         provenance=provenance,
         progress=progress,
     )
+
+
+def _choices(
+    model: Model,
+    images: Images,
+    normalization: Normalization,
+    options: CompressOptions,
+    budget: Budget,
+    progress: Progress | None,
+) -> tuple[LayerChoice, ...]:
+    candidates = candidate_schemes(model, options.quantize_options, options.budget_schemes)
+    found = measure_sensitivity(model, images, normalization, candidates, progress)
+    return choose_schemes(model, found, budget)
 
 
 def _images(model: Model, calibration: ImageSet, options: CompressOptions) -> Images:

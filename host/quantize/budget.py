@@ -18,12 +18,20 @@ import numpy as np
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError
 from bacmac.host.model.layers import Conv, Model
+from bacmac.host.quantize.options import QuantizeOptions, check_choice, weighted_layers
 from bacmac.host.quantize.sensitivity import Sensitivity
 
 STEPS = 1 << 14
 """Of the budget."""
 REFERENCE = "uniform-8"
 """An energy budget is a share of what all layers in this scheme take."""
+
+CANDIDATES = {
+    "pot": ("ternary", "pot-3", "pot-4", "uniform-8"),
+    "apot": ("pot-3", "pot-4", "apot-4", "uniform-8"),
+    "uniform": ("ternary", "uniform-3", "uniform-4", "uniform-8"),
+}
+"""By the kind of the scheme that is asked for, unless a person or an overlay says otherwise."""
 
 _BUDGET = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(bits?|energy)")
 
@@ -102,6 +110,29 @@ def parse_budget(text: str, product_costs: Mapping[str, float]) -> Budget:
         )
     kind: Literal["bits", "energy"] = "energy" if match[2] == "energy" else "bits"
     return Budget(kind, float(match[1]), product_costs if kind == "energy" else {})
+
+
+def candidate_schemes(
+    model: Model, options: QuantizeOptions, among: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """Between which schemes each layer with weights has a choice; one for those that are settled.
+
+    Args:
+        model: the network.
+        options: its table and its first and last layer are settled.
+        among: names of schemes; empty for CANDIDATES.
+
+    Raises:
+        InputError: a name is no scheme.
+    """
+    for name in among:
+        check_choice("budget schemes", name, SCHEMES)
+    names = weighted_layers(model)
+    free = tuple(among) or CANDIDATES[SCHEMES[options.scheme].kind]
+    settled = dict(options.schemes)
+    if options.first_last is not None and names:
+        settled = {names[0]: options.first_last, names[-1]: options.first_last, **settled}
+    return {name: (settled[name],) if name in settled else free for name in names}
 
 
 def choose_schemes(

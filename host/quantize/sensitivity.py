@@ -85,8 +85,8 @@ def _layer_noise(
     chosen = loudest_first[len(loudest_first) // 2]
     if noise[chosen] == 0.0:
         return dict.fromkeys(candidates, 0.0)
-    weight: FloatTensor = rounded[chosen].reshape(layer.weight.shape).astype(np.float32)
-    output = _output_with(model, replace(layer, weight=weight), tensors)
+    changed: FloatTensor = rounded[chosen].reshape(layer.weight.shape).astype(np.float32)
+    output = _output_with(model, replace(layer, weight=changed), tensors)
     wanted = tensors[model.layers[-1].name]
     arrived = float(np.mean((output - wanted) ** 2, dtype=np.float64))
     variance = float(np.var(wanted, dtype=np.float64))

@@ -81,6 +81,8 @@ def load_onnx(path: str | Path) -> Model:
             _read_node(node, lowering, budget, output)
         except RefusedError as error:
             raise _told(file, node.label, error) from error
+    if output in tensors.channels_last and not lowering.is_flat(output):
+        lowering.note("the file gives its output with channels last; here they come first")
     try:
         digest = hashlib.sha256(data).hexdigest()
         return lowering.finish(output, name=file.stem, source=str(path), sha256=digest)

@@ -117,8 +117,11 @@ def trunc(node: Node, lowering: Lowering) -> None:
         raise RefusedError(f"{bits} bits", f"fewer than {MAX_BITS}")
     grid = _grid(step, 0.0, low, high, rounding)
     half = {"floor": 0.5, "ceil": -0.5}.get(grid.rounding, 0.0)
-    shift = np.array([half * step * 0.5**dropped])
-    lowering.scale(node.name, node.x, node.output, np.array([gain]), shift)
+    shift = half * step * 0.5**dropped
+    if (gain, shift) == (1.0, 0.0):
+        lowering.quantize(node.name, node.x, node.output, grid)
+        return
+    lowering.scale(node.name, node.x, node.output, np.array([gain]), np.array([shift]))
     lowering.quantize(node.name, node.output, node.output, grid)
 
 

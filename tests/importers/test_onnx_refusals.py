@@ -54,7 +54,7 @@ POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
 CASES = {
     "unknown op": (graph(node("Sigmoid", "x")), "'sigmoid' .Sigmoid.*one of Add, AveragePool"),
     "foreign domain": (graph(node("Relu", "x", domain="acme")), "domain 'acme'"),
-    "quantized": (graph(node("Quant", "x", domain="qonnx")), "quantized network .Quant.*float"),
+    "quantized by a stranger": (graph(node("Quant", "x", domain="qonnx")), "domain 'qonnx'"),
     "dilation": (graph(conv(dilations=[2, 2])), "'conv' .Conv.*dilation"),
     "kernel shape": (graph(conv(kernel_shape=[5, 5])), "kernel_shape"),
     "negative pads": (graph(conv(pads=[-1, 0, 0, 0])), "pads"),
@@ -153,7 +153,7 @@ CASES = {
     "reshape": (graph(node("Reshape", "x", "s"), constants={"s": ints(0, 8, 4, 8)}), "a flatten"),
     "reshape over images": (graph(node("Reshape", "x", "s"), constants={"s": ints(2, 128)}), "N"),
     "reshape by floats": (graph(node("Reshape", "x", "v")), "a few integers"),
-    "transpose": (graph(node("Transpose", "x", perm=[0, 2, 3, 1])), "NCHW"),
+    "transpose": (graph(node("Transpose", "x", perm=[0, 1, 3, 2])), "NCHW"),
     "pad with ones": (
         graph(node("Pad", "x", "p", "o"), constants={"p": ints(*[0] * 8), "o": np.float32(1)}),
         "value 1",

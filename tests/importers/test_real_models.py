@@ -8,7 +8,6 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from bacmac.host.errors import ModelFileError
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.model.forward import forward
@@ -88,18 +87,3 @@ def test_a_residual_network_has_readable_names_and_few_structural_layers(
     moved = [layer.name for layer in model.layers if isinstance(layer, Conv) and layer.structural]
     assert names[:3] == expected
     assert moved == structural
-
-
-def test_a_quantized_file_is_refused_by_the_op_that_is_not_float(
-    real_data: Path | None, tmp_path: Path
-) -> None:
-    if real_data is None:
-        path = tmp_path / "net.onnx"
-        path.write_bytes(b"\x08\x07")
-        message = "0 nodes"
-    else:
-        path = real_data / "resnet20_cifar10_qdq_int8.onnx"
-        message = r"a quantized network \((Q|Deq)uantizeLinear\); expected a float one"
-
-    with pytest.raises(ModelFileError, match=message):
-        load_model(path)

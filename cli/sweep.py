@@ -152,6 +152,11 @@ def sweep(
         for options in (None, *_combinations(network, axes, normalization, arrays))
     ]
     store = PointStore(output, keep=keep)
+    if calibration is None:
+        note(
+            f"Calibration: images 1 to {parts[0].stop:,} of {images}; accuracy is measured on "
+            f"{parts[1].stop - parts[1].start:,} others."
+        )
     points = _run(specs, store, jobs, output)
     found = analyse(specs, points, network.name, load_coefficients())
     require_rows(found)
@@ -205,10 +210,6 @@ def _split(
                 test.source, "images", found="1 image", expected="2 or more, or --calibration"
             )
         known = _part(test, 0, start)
-        note(
-            f"Calibration: images 1 to {start:,} of {test.source}; accuracy is measured on the "
-            f"other {n_images - start:,}."
-        )
     stop = n_images if limit is None else min(start + limit, n_images)
     return known, _part(test, start, stop)
 
@@ -232,10 +233,11 @@ def _combinations(
     if network.is_quantized and "imported" not in axes:
         own = ({"imported": "keep"}, {"imported": "recognize"})
         axes = {**axes, "imported": ("requantize",)}
+    found = (*own, *grid(axes))
     for name, values in axes.items():
         for value in values:
             compress_options({name: value}, normalization, arrays)
-    return (*own, *grid(axes))
+    return found
 
 
 def _run(

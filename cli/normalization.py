@@ -34,31 +34,44 @@ def normalization_options(command: _Command) -> _Command:
 
 
 def resolve_normalization(
-    images: ImageSet, pixel_max: float | None, mean: str | None, std: str | None
+    images: ImageSet | None,
+    pixel_max: float | None,
+    mean: str | None,
+    std: str | None,
+    *,
+    channels: int | None = None,
 ) -> Normalization:
     """What the options say, completed by the image set, completed by pixel / 255.
 
     Says on standard error when nobody said anything of pixels.
 
+    Args:
+        images: the set, if there is one.
+        pixel_max: --pixel-max.
+        mean: --mean.
+        std: --std.
+        channels: of the network, where there is no set.
+
     Raises:
         InputError: an option is no number, or there are not 1 or as many as channels.
     """
-    known = images.normalization or Normalization()
+    known = (images.normalization if images is not None else None) or Normalization()
+    pixels = images is None or (images.normalization is None and images.images.dtype == np.uint8)
     if pixel_max is None and mean is None and std is None:
-        if images.normalization is None and images.images.dtype == np.uint8:
+        if pixels:
             note(
                 "Pixels are taken as pixel / 255: neither the image set nor --pixel-max, --mean "
                 "or --std says how the network wants them. Another normalization ruins the "
                 "accuracy."
             )
         return known
-    channels = images.images.shape[1]
+    n_channels = images.images.shape[1] if images is not None else channels or 1
     return Normalization(
         pixel_max=known.pixel_max if pixel_max is None else _positive("--pixel-max", pixel_max),
-        mean=known.mean if mean is None else _numbers("--mean", mean, channels),
+        mean=known.mean if mean is None else _numbers("--mean", mean, n_channels),
         std=known.std
         if std is None
-        else tuple(_positive("--std", value) for value in _numbers("--std", std, channels)),
+        else tuple(_positive("--std", value) for value in _numbers("--std", std, n_channels)),
     )
 
 

@@ -57,8 +57,9 @@ def lower_network(network: Network, file: Path, sha256: str) -> Model:
         if network.input in network.quantization:  # the file takes codes, not floats
             grid = _grid(network.quantization[network.input])
             lowering.quantize("input", _key(network.input), _key(network.input), grid)
-        for step in network.steps:
-            _lower(step, lowering, network)
+        with np.errstate(over="ignore"):  # weights and biases must be finite in float32
+            for step in network.steps:
+                _lower(step, lowering, network)
         return lowering.finish(
             _key(network.output), name=network.name, source=str(file), sha256=sha256
         )

@@ -216,6 +216,8 @@ def _pad(reading: Reading) -> None:
     top, left, bottom, right = padding
     rows, columns, count = axes.sides
     sides = (rows + top + bottom, columns + left + right, count + sum(channels))
+    if any(channels):  # channels are chosen by a convolution of zeros and ones
+        reading.progress.count(count * sides[2])
     letters = tuple(axes.letter(axis) for axis in range(len(axes.letters)))
     reading.progress.put(reading.y, named(Axes(letters, sides)))
     reading.grid(x)

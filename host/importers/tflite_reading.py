@@ -17,6 +17,9 @@ from bacmac.host.importers.tflite_weights import multipliers, quantization_of
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _KERNEL_WORD = re.compile(r"(Conv2D|convolution|depthwise|MatMul|kernel)\d*")
 _WHOLE_MODEL = re.compile(r"(model|functional|sequential)(_\d+)?")
+MAX_SMALL = 1 << 22
+MAX_NUMBERS = 64
+"""In the constants that say what an operator does: axes, sides, paddings."""
 _NAMELESS = ("arith.constant", "tfl.pseudo_qconst")
 """What newer converters call every constant."""
 
@@ -30,16 +33,30 @@ class Progress:
     folded: dict[int, Ints] = field(default_factory=dict)
     quantization: dict[int, Quantization] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
-    n_weights: int = 0
+    n_values: int = 0
 
     def put(self, tensor: int, axes: Axes) -> None:
         """A tensor is computed from here on."""
         if math.prod(axes.sides) > MAX_ELEMENTS or min(axes.sides) < 1:
             raise RefusedError(f"a tensor of sides {axes.sides}", f"1 to {MAX_ELEMENTS} values")
+        self.count(axes.sides[2])
         self.axes[tensor] = axes
         quantization = quantization_of(self.graph.tensor(tensor))
         if quantization is not None:
             self.quantization[tensor] = quantization
+
+    def count(self, n_values: int) -> None:
+        """Account for what the model will hold.
+
+        A small file may name one buffer, or a broad tensor, again and again, but not without end.
+        """
+        self.n_values += n_values
+        limit = max(4 * self.graph.n_bytes, MAX_SMALL)
+        if self.n_values > limit:
+            raise RefusedError(
+                f"{self.n_values} weights and channels up to here",
+                f"at most {limit} in a file of {self.graph.n_bytes} bytes",
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,15 +119,11 @@ class Reading:
         return self.progress.graph.tensor(index)
 
     def weight(self) -> TfliteTensor:
-        """The second input, counted: many operators may use one buffer, but not without end."""
+        """The second input."""
         if len(self.operator.inputs) < 2:
             raise RefusedError("no weight", "an input, a weight and perhaps a bias")
         weight = self.tensor(self.operator.inputs[1])
-        self.progress.n_weights += math.prod(weight.shape)
-        if self.progress.n_weights > 4 * self.progress.graph.n_bytes:
-            raise RefusedError(
-                f"{self.progress.n_weights} weights up to here", "as many as the file holds"
-            )
+        self.progress.count(math.prod(weight.shape))
         return weight
 
     def bias(self) -> TfliteTensor | None:
@@ -148,7 +161,10 @@ class Reading:
         index = self.operator.inputs[place]
         if index in self.progress.folded:
             return self.progress.folded[index]
-        return self.tensor(index).constant.astype(np.int64)
+        values = self.tensor(index).constant
+        if values.size > MAX_NUMBERS:
+            raise RefusedError(f"{self.tensor(index).label} of {values.size} numbers", "a few")
+        return values.astype(np.int64)
 
     def integer(self, field: int, kind: str = "i", *, default: int = 0) -> int:
         """An option, by its number in the schema."""

@@ -108,6 +108,8 @@ def _sides(graph: TfliteGraph, index: int) -> tuple[int, ...]:
 
 def _permutation(values: npt.NDArray[np.integer], axes: Axes) -> list[int]:
     """Of the axes behind N, each from 0."""
+    if values.size != len(axes.letters) + 1:
+        raise RefusedError(f"a transpose of {values.size} axes", f"{len(axes.letters) + 1}")
     found = [int(each) for each in values.reshape(-1)]
     if sorted(found) != list(range(len(axes.letters) + 1)) or found[0] != 0:
         raise RefusedError(f"a transpose by {found}", "one that leaves N first")

@@ -98,17 +98,18 @@ def bias_of(tensor: TfliteTensor | None, count: int) -> npt.NDArray[np.int64]:
         raise RefusedError(f"bias {tensor.label} of type {tensor.type}", "INT32")
     if tensor.shape != (count,):
         raise RefusedError(f"bias {tensor.label} of shape {tensor.shape}", f"({count},)")
-    if len(tensor.zero_points) and tensor.zero_points.any():
-        raise RefusedError(f"bias {tensor.label} with a zero point", "zero point 0")
+    if len(tensor.zero_points) > count or tensor.zero_points.any():
+        raise RefusedError(
+            f"bias {tensor.label} with a zero point", "one zero point or one a channel, all 0"
+        )
     return tensor.constant.astype(np.int64)
 
 
 def channel_codes(tensor: TfliteTensor, axes: Axes) -> npt.NDArray[np.int64]:
     """The codes of a constant operand: one, or one a channel, however it is shaped."""
-    codes = tensor.constant.astype(np.int64)
     channels = axes.sides[2]
     # operands are aligned at their last axes; the file's tensors have N before `letters`
-    padded = (1,) * (1 + len(axes.letters) - codes.ndim) + codes.shape
+    padded = (1,) * (1 + len(axes.letters) - len(tensor.shape)) + tensor.shape
     words = ("", *axes.letters)
     fits = len(padded) == len(words) and all(
         side == 1 or (word == "C" and side == channels)
@@ -119,6 +120,7 @@ def channel_codes(tensor: TfliteTensor, axes: Axes) -> npt.NDArray[np.int64]:
             f"{tensor.label} of shape {tensor.shape} with a tensor of {axes.shape}",
             "one value, or one a channel",
         )
+    codes = tensor.constant.astype(np.int64)
     vector: npt.NDArray[np.int64] = np.broadcast_to(codes.reshape(-1), channels).copy()
     return vector
 
@@ -132,7 +134,8 @@ def multipliers(
     in float32 first (GetQuantizedConvolutionMultipler, for UINT8 weights).
     """
     if narrow:
-        product = (np.float32(x_scale) * scale.astype(np.float32)).astype(np.float64)
+        with np.errstate(over="ignore"):  # refused below
+            product = (np.float32(x_scale) * scale.astype(np.float32)).astype(np.float64)
     else:
         product = x_scale * scale
     factor: npt.NDArray[np.float64] = product / y_scale

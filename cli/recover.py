@@ -200,6 +200,7 @@ def recover(
         held_out=held_out,
         threads=threads or len(os.sched_getaffinity(0)),
     )
+    labelled = images.labels is not None and network.output_shape[1:] == (1, 1)
     with progress() as advance:
         recovered = train(
             network,
@@ -208,7 +209,7 @@ def recover(
             options,
             checkpoint=checkpoint,
             progress=advance,
-            told=lambda report: note(_sentence(report, labelled=images.labels is not None)),
+            told=lambda report: note(_sentence(report, labelled=labelled)),
         )
     write_packed(output, recovered.model)
     packed = read_packed(output)
@@ -224,7 +225,7 @@ def recover(
             }
         )
         return
-    _print_epochs(recovered.reports, labelled=images.labels is not None)
+    _print_epochs(recovered.reports, labelled=labelled)
     print_quality(layers)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class TrainingSet:
 
 def training_set(
     images: Images,
-    labels: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None,
+    labels: npt.NDArray[np.int64] | None,
     normalization: Normalization,
 ) -> TrainingSet:
     """Tensors of images (N, C, H, W) and labels (N,)."""

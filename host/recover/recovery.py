@@ -119,7 +119,9 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
     normalization = (
         run.compress_options.normalization or run.images.normalization or Normalization()
     )
-    everything = batches.training_set(run.images.images, run.images.labels, normalization)
+    # of an output that is a map no label says what is right
+    labels = run.images.labels if run.model.output_shape[1:] == (1, 1) else None
+    everything = batches.training_set(run.images.images, labels, normalization)
     images, held_out = batches.split(everything, options.held_out, options.seed)
     teacher = Network(run.model)
     reports = list(found.reports) if found is not None else []
@@ -212,7 +214,14 @@ def _check(
             found="none",
             expected=f"labels, for a label share of {options.label_share:g}",
         )
-    n_classes = int(np.prod(model.output_shape))
+    n_classes, *place = model.output_shape
+    if options.label_share > 0 and place != [1, 1]:
+        raise MismatchError(
+            model.source or model.name,
+            "outputs",
+            found=f"shape {model.output_shape}",
+            expected="one value a class, for a label share above 0",
+        )
     if options.label_share > 0 and images.labels is not None and images.labels.max() >= n_classes:
         raise MismatchError(
             images.source,

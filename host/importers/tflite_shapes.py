@@ -242,11 +242,12 @@ def folded(
     if operator.code == "STRIDED_SLICE" and len(values) == 4:
         vector, (begin, end, step) = values[0], (each.reshape(-1) for each in values[1:])
         single = vector.ndim == begin.size == end.size == step.size == 1
-        if single and begin[0] >= 0 and step[0] == 1:
+        if single and 0 <= begin[0] < vector.size and step[0] == 1:
             options = operator.options
             masks = [0 if options is None else options.integer(each, "i") for each in range(5)]
             if masks[4] & 1:
-                return vector[int(begin[0]) : int(begin[0]) + 1].reshape(-1)[:1].reshape(())
+                picked: Ints = vector[int(begin[0])].reshape(())
+                return picked
             first = None if masks[0] & 1 else int(begin[0])
             last = None if masks[1] & 1 else int(end[0])
             return vector[first:last]

@@ -27,7 +27,7 @@ MEMORY_BYTES = 300 << 20
 FLOAT32, INT32, UINT8, INT64, INT16, INT8 = 0, 2, 3, 4, 7, 9
 ADD, AVERAGE, CONCATENATION, CONV, DEPTHWISE, DEQUANTIZE, DENSE = 0, 1, 2, 3, 4, 6, 9
 RELU, RESHAPE, SOFTMAX, CUSTOM, PAD, TRANSPOSE, MEAN, SLICE = 19, 22, 25, 32, 34, 39, 40, 45
-MUL, MAX_POOL, QUANTIZE, HARD_SWISH = 18, 17, 114, 117
+MUL, MAX_POOL, QUANTIZE, HARD_SWISH, SHAPE, PACK = 18, 17, 114, 117, 77, 83
 OPTIONS = {CONV: 1, DEPTHWISE: 2, AVERAGE: 5, MAX_POOL: 5, DENSE: 8, ADD: 11, MUL: 21, MEAN: 27}
 
 
@@ -306,6 +306,25 @@ def shared_weights() -> bytes:
     return changed(change)
 
 
+def of_a_shape(begin: int) -> bytes:
+    """The good network with a number picked out of its shape, and reshaped by that."""
+
+    def change(net: Net) -> None:
+        vector = Tensor((4,), INT32, scale=())
+        numbers = [constant((1,), begin), constant((1,), begin + 1), constant((1,), 1)]
+        picked = Tensor((), INT32, scale=())
+        net.tensors += [vector, *numbers, picked, constant((), -1), vector, Tensor((1, 4))]
+        net.ops += [
+            Op(SHAPE, (7,), (8,)),
+            Op(SLICE, (8, 9, 10, 11), (12,), {4: Number("i", 1)}, 32),
+            Op(PACK, (12, 13), (14,)),
+            Op(RESHAPE, (7, 14), (15,)),
+        ]
+        net.outputs = (15,)
+
+    return changed(change)
+
+
 NAN, INF = math.nan, math.inf
 CASES: dict[str, tuple[bytes, str]] = {
     # the file
@@ -470,6 +489,8 @@ CASES: dict[str, tuple[bytes, str]] = {
         "computed by the network",
     ),
     "a reshape to no side": (then(RESHAPE, constant((1,), -1)), "N, and at most"),
+    "a number behind the end of a shape": (of_a_shape(2), "STRIDED_SLICE of a shape"),
+    "a number before a shape": (of_a_shape(-1), "STRIDED_SLICE of a shape"),
     "a transpose of N": (then(TRANSPOSE, constant((4,), 3, 1, 2, 0)), "leaves N first"),
     "a transpose twice of one": (then(TRANSPOSE, constant((4,), 0, 1, 1, 2)), "leaves N first"),
     "a long transpose": (then(TRANSPOSE, constant((5,), 0, 1, 2, 3, 4)), "5 axes"),
@@ -557,6 +578,8 @@ def test_the_network_that_the_cases_change_is_read(tmp_path: Path) -> None:
 
     assert model.input_shape == (2, 6, 6)
     assert [type(layer).__name__ for layer in model.layers] == ["Conv", "Pool", "Conv"]
+    with_shape = load_tflite(write(tmp_path, of_a_shape(0)))
+    assert [layer.name for layer in with_shape.layers] == [layer.name for layer in model.layers]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -20,7 +20,7 @@ from bacmac.host.runtime.score import ArrayWork, Score, Size, exact_score, packe
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.model_report import Fact, Histogram, ModelPage, ProductBar, model_html
 from bacmac.power.sweep import product_energy_j
-from bacmac.power.units import si_scale
+from bacmac.power.units import si_text
 
 BESIDE = 42
 """Columns of the table of histograms, but for names and the histograms themselves."""
@@ -150,17 +150,11 @@ def _trade_off(
         facts.append(
             Fact(
                 "energy of products",
-                f"ESTIMATE {joules(energy_j)} an image: toggles of a synthesized {work.scheme} "
-                "lane at an assumed energy a toggle; nothing is measured",
+                f"ESTIMATE {si_text(energy_j, 'J')} an image: toggles of a synthesized "
+                f"{work.scheme} lane at an assumed energy a toggle; nothing is measured",
             )
         )
     return facts
-
-
-def joules(value: float) -> str:
-    """Three digits with an SI prefix."""
-    factor, prefix = si_scale(value)
-    return f"{value * factor:.3g} {prefix}J"
 
 
 def _print_histograms(layers: Sequence[LayerSummary]) -> None:

@@ -55,7 +55,7 @@ def scatter(
     costs = [dot.cost for dot in dots]
     left, right = min(costs), max(costs)
     if left == right:
-        left, right = left - 1, right + 1
+        left, right = 0.9 * left, 1.1 * right or 1.0
     margin = 9
     columns, rows = width - margin - LABEL, height - 2
 

@@ -35,7 +35,7 @@ from bacmac.host.runtime.sweep_point import (
 )
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.report import require_report
-from bacmac.power.sweep import analyse, require_rows, sweep_csv, sweep_json, sweep_text
+from bacmac.power.sweep import analyse, describe, require_rows, sweep_csv, sweep_json, sweep_text
 from bacmac.power.sweep_report import sweep_html
 
 MOST_CALIBRATION = 1024
@@ -262,10 +262,7 @@ def _run(
 
 
 def _said(point: SweepPoint) -> str:
-    if point.options is None:
-        name = "the model as it is"
-    else:
-        name = ", ".join(f"{key} {value}" for key, value in point.options.items())
+    name = "the model as it is" if point.options is None else describe(point.options)
     if point.score is None:
         return f"{name}: refused: {point.refused}"
     score = point.score

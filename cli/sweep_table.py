@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from bacmac.cli.output import console, print_table, say
 from bacmac.cli.scatter import MARKS, Dot, scatter
 from bacmac.host.runtime.pareto import Standing
-from bacmac.host.runtime.sweep_point import Option
-from bacmac.power.sweep import COSTS, CostName, Row, Sweep, option_of
-from bacmac.power.units import si_scale
+from bacmac.power.sweep import COSTS, CostName, Row, Sweep, describe, option_of, option_text
+from bacmac.power.units import si_text
 
 WIDE = 100
 """Columns from which the table has room for everything."""
@@ -43,14 +40,6 @@ def print_sweep(sweep: Sweep) -> None:
     _print_best(sweep)
 
 
-def describe(options: Mapping[str, Option]) -> str:
-    """Options as a person says them: pot-4, sparsity 0.3."""
-    words = []
-    for name, value in options.items():
-        words.append(str(value) if name == "scheme" else f"{_word(name)} {_text(value)}")
-    return ", ".join(words)
-
-
 def _print_table(sweep: Sweep) -> None:
     wide = console().width >= WIDE
     varied = sweep.varied or ("scheme",)
@@ -67,7 +56,10 @@ def _sorted(sweep: Sweep) -> list[Row]:
 
 def _cells(sweep: Sweep, row: Row, varied: tuple[str, ...], *, wide: bool) -> list[object]:
     score, loss = row.score, row.loss
-    cells: list[object] = [row.number, *(_text(option_of(row.options, name)) for name in varied)]
+    cells: list[object] = [
+        row.number,
+        *(option_text(option_of(row.options, name)) for name in varied),
+    ]
     cells.append(f"{_percent(score.accuracy)} ± {_percent(score.standard_error)}")
     if wide:
         cells.append(f"{100 * loss.mean:+.2f} ± {_percent(loss.standard_error)}")
@@ -75,7 +67,7 @@ def _cells(sweep: Sweep, row: Row, varied: tuple[str, ...], *, wide: bool) -> li
     cells.append(_marked(f"{row.size.density:.1%}", row.standings.get("products")))
     if wide:
         cells.append("" if row.array is None else f"{row.array.skipped:.1%}")
-    energy = "" if row.product_j is None else _joules(row.product_j)
+    energy = "" if row.product_j is None else si_text(row.product_j, "J")
     cells.append(_marked(energy, row.standings.get("energy")))
     return cells
 
@@ -86,10 +78,11 @@ def _marked(text: str, standing: Standing | None) -> str:
 
 
 def _print_drawing(sweep: Sweep, name: CostName) -> None:
-    scale: Callable[[float], str] = lambda cost: f"{cost:.1f}"  # noqa: E731
-    if name == "products":
-        n_macs = sweep.rows[0].size.n_macs
-        scale = lambda cost: f"{cost / n_macs:.0%}"  # noqa: E731
+    n_macs = sweep.rows[0].size.n_macs
+
+    def cost_text(cost: float) -> str:
+        return f"{cost:.2g}" if name == "bits" else f"{cost / n_macs:.1%}"
+
     dots = [
         Dot(cost, 1 - row.score.accuracy, row.standings[name].place, str(row.number))
         for row in sweep.rows
@@ -102,7 +95,7 @@ def _print_drawing(sweep: Sweep, name: CostName) -> None:
         height=DRAWING[1],
         line=1 - reference.accuracy,
         line_label=f"as it is: {_percent(reference.accuracy)} %",
-        cost_text=scale,
+        cost_text=cost_text,
         least_error=0.5 / reference.n_images,
     )
     say(f"\naccuracy against {COSTS[name]}\n{lines}\n")
@@ -129,16 +122,5 @@ def _word(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _text(value: Option) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
-
-
-def _joules(value: float) -> str:
-    factor, prefix = si_scale(value)
-    return f"{value * factor:.3g} {prefix}J"

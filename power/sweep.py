@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError
 from bacmac.host.pack.compress import CompressOptions
 from bacmac.host.runtime.pareto import SIGNIFICANCE, Difference, Standing, difference, standings
@@ -111,9 +112,37 @@ class Sweep:
 
 
 def option_of(options: Mapping[str, Option], name: str) -> Option:
-    """The value of an option, its default where nothing was said."""
-    value: Option = options[name] if name in options else getattr(CompressOptions, name, None)
+    """The value of an option, its default where nothing was said.
+
+    The scheme is "mixed" where a budget chose one for each layer, and "own" where the file's own
+    integers were kept.
+    """
+    if name == "scheme" and options.get("budget"):
+        return f"mixed {SCHEMES[str(options.get(name, CompressOptions.scheme))].kind}"
+    if name in options:
+        return options[name]
+    if name == "scheme" and options.get("imported") in ("keep", "recognize"):
+        return "own"
+    value: Option = getattr(CompressOptions, name, None)
     return value
+
+
+def option_text(value: Option) -> str:
+    """An option's value as a person writes it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def describe(options: Mapping[str, Option]) -> str:
+    """Options as a person says them: pot-4, sparsity 0.3."""
+    words = []
+    for name in options:
+        value = option_text(option_of(options, name))
+        words.append(value if name == "scheme" else f"{name.replace('_', ' ')} {value}")
+    return ", ".join(words)
 
 
 def analyse(

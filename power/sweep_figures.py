@@ -11,9 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from bacmac.host.runtime.sweep_point import Option
 from bacmac.power.drawing import PAGE, new_figure, page_svg
-from bacmac.power.sweep import COSTS, CostName, Row, Sweep, option_of
+from bacmac.power.sweep import COSTS, CostName, Row, Sweep, option_of, option_text
 from bacmac.power.units import si_scale
 
 COLOURS = (
@@ -59,15 +58,6 @@ def cost_figure(sweep: Sweep, name: CostName) -> str:
 def coloured_by(sweep: Sweep) -> str:
     """The option that colours tell apart."""
     return "scheme" if "scheme" in sweep.varied or not sweep.varied else sweep.varied[0]
-
-
-def option_text(value: Option) -> str:
-    """An option's value as a person writes it."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if value is None:
-        return "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _unit(name: CostName, costs: list[float], n_macs: int) -> tuple[float, str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bacmac.host.runtime.sweep_point import Option
 from bacmac.power.report import page_style, require_report
-from bacmac.power.sweep import COSTS, CostName, Row, Sweep, option_of
-from bacmac.power.units import si_scale
+from bacmac.power.sweep import COSTS, CostName, Row, Sweep, describe, option_of, option_text
+from bacmac.power.units import si_text
 
 TEMPLATE = Path(__file__).with_name("sweep.html.j2")
 ACCENT = "#0f8bb3"
@@ -25,7 +24,7 @@ def sweep_html(sweep: Sweep) -> str:
     from jinja2 import Environment, StrictUndefined  # extra `report`
     from markupsafe import Markup
 
-    from bacmac.power.sweep_figures import cost_figure, option_text
+    from bacmac.power.sweep_figures import cost_figure
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -42,15 +41,9 @@ def sweep_html(sweep: Sweep) -> str:
             PLACES[found.place] + (", for certain" if found.certain else ""), MARKS[found.place]
         )
 
-    def words(options: dict[str, Option]) -> str:
-        return ", ".join(
-            f"{'' if name == 'scheme' else name.replace('_', ' ') + ' '}{option_text(value)}"
-            for name, value in options.items()
-        )
-
     environment.filters["percent"] = lambda share: f"{100 * share:.2f}"
-    environment.filters["joules"] = _joules
-    environment.filters["words"] = words
+    environment.filters["joules"] = lambda value: si_text(value, "J")
+    environment.filters["words"] = describe
     names: list[CostName] = [n for n in COSTS if any(r.cost(n) is not None for r in sweep.rows)]
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
@@ -64,8 +57,3 @@ def sweep_html(sweep: Sweep) -> str:
         figures={name: Markup(cost_figure(sweep, name)) for name in names},
         style=page_style(ACCENT),
     )
-
-
-def _joules(value: float) -> str:
-    factor, prefix = si_scale(value)
-    return f"{value * factor:.3g} {prefix}J"

@@ -12,3 +12,9 @@ def si_scale(value: float) -> tuple[float, str]:
         if abs(value) * factor < 999.5:
             return factor, prefix
     return 1e-9, "G"
+
+
+def si_text(value: float, unit: str, digits: int = 3) -> str:
+    """A value with an SI prefix: 1.42e-6, "J" -> "1.42 µJ"."""
+    factor, prefix = si_scale(value)
+    return f"{value * factor:.{digits}g} {prefix}{unit}"

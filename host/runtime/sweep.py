@@ -22,6 +22,7 @@ from pathlib import Path
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
+from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import BacmacError, InputError, OutputError
 from bacmac.host.files import write_text
 from bacmac.host.pack.compress import CompressOptions
@@ -41,8 +42,8 @@ Done = Callable[[SweepPoint, int, int], None]
 def grid(axes: Mapping[str, Sequence[Option]]) -> tuple[dict[str, Option], ...]:
     """Every combination of options, each once, in the order of the axes.
 
-    What prunes how makes no difference where nothing is pruned: `pruning` and `scope` are left
-    out there.
+    What makes no difference is left out: `pruning` and `scope` where nothing is pruned, and where
+    a budget chooses the schemes all but the first of a kind.
 
     Args:
         axes: values by field of `CompressOptions`.
@@ -62,9 +63,16 @@ def grid(axes: Mapping[str, Sequence[Option]]) -> tuple[dict[str, Option], ...]:
         options = dict(zip(axes, values, strict=True))
         if not any(options.get(name) for name in ("sparsity", "group_sparsity")):
             options = {k: v for k, v in options.items() if k not in ("pruning", "scope")}
+        if options.get("budget") and "scheme" in options:
+            kind = _kind(options["scheme"])
+            options["scheme"] = next(s for s in axes["scheme"] if _kind(s) == kind)
         if options not in found:
             found.append(options)
     return tuple(found)
+
+
+def _kind(scheme: Option) -> Option:
+    return SCHEMES[scheme].kind if isinstance(scheme, str) and scheme in SCHEMES else scheme
 
 
 def parse_option(name: str, text: str) -> Option:
@@ -106,6 +114,7 @@ def option_kinds() -> dict[str, tuple[type, ...]]:
     for field in fields(CompressOptions):
         hint = hints[field.name]
         kinds[field.name] = get_args(hint) if get_origin(hint) is UnionType else (hint,)
+    kinds["budget"] = (str, type(None))  # its text; `compress_options` reads it
     return {name: found for name, found in kinds.items() if plain.issuperset(found)}
 
 

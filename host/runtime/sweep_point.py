@@ -25,6 +25,7 @@ from bacmac.host.manifest.overlay import Geometry
 from bacmac.host.model.layers import Model, Normalization
 from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import read_packed, write_packed
+from bacmac.host.quantize.budget import parse_budget
 from bacmac.host.runtime.evaluate import evaluate_float
 from bacmac.host.runtime.score import (
     ArrayWork,
@@ -224,7 +225,7 @@ def run_point(
 def compress_options(
     options: Mapping[str, Option], normalization: Normalization, arrays: Sequence[Array]
 ) -> CompressOptions:
-    """The options of a specification; groups are those of its first array.
+    """The options of a specification; groups are those of its first array, a budget is one of bits.
 
     Raises:
         InputError: a value is out of range or not one of its choices.
@@ -233,6 +234,8 @@ def compress_options(
     if fields.get("group_sparsity") and arrays:
         geometry = arrays[0].geometry
         fields["group"] = (geometry.group_outputs, geometry.group_inputs)
+    if fields.get("budget"):
+        fields["budget"] = parse_budget(fields["budget"], {})
     return CompressOptions(**fields, normalization=normalization)
 
 

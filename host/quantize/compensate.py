@@ -2,6 +2,9 @@
 
 Frantar et al. 2022 (GPTQ, arXiv 2210.17323) after optimal brain surgeon; weights pruned to zero
 are errors like any other and are compensated too (Frantar and Alistarh 2023, arXiv 2301.00774).
+That is one pass over the columns; `descended` then goes round them until no level alone can be
+bettered (coordinate descent: Behdin et al. 2023, QuantEase, arXiv 2309.01885), and `exchanged` lets
+zeros and levels change places, now that it is known what rounding made of each weight.
 """
 
 from __future__ import annotations
@@ -12,12 +15,16 @@ import numpy.typing as npt
 from bacmac.host.arith.schemes import Levels, Scheme
 from bacmac.host.model.layers import Conv
 from bacmac.host.model.moments import window_moments
+from bacmac.host.model.sparse_fit import Kept, Selection
 from bacmac.host.quantize.weights import Float, round_to_levels
 
 DAMPING = 0.01
 """Of the mean diagonal, added to the Hessian: columns that calibration hardly saw stay put."""
 BLOCK_COLUMNS = 64
 """Columns whose corrections are gathered before the rest of the matrix is touched (as GPTQ)."""
+DESCENT_PASSES = 10
+"""Over all columns; most layers are still before that."""
+EXCHANGES = 10
 MIN_ROWS = 4
 """Rows that share a pattern of zeros, on average, for a factor of their own to be worth it."""
 MAX_HESSIAN_ROWS = 1 << 13
@@ -72,6 +79,89 @@ def compensated_levels(
             )
             levels[np.ix_(chosen, order)] = rounded
     return levels
+
+
+def descended(
+    levels: Levels, weights: Float, kept: Kept, scale: Float, hessians: Float, scheme: Scheme
+) -> Levels:
+    """Levels (C, K) of which none alone, changed, would bring the sums nearer those of `weights`.
+
+    Each column in turn takes the best level for what the others are; the loss only falls.
+
+    Args:
+        levels: (C, K) to begin with, zero where not kept.
+        weights: (C, K) what the sums should be like.
+        kept: (C, K).
+        scale: (C,), above 0.
+        hessians: (groups, K, K), their diagonals above 0.
+        scheme: the levels.
+    """
+    group = np.repeat(np.arange(len(hessians)), len(weights) // len(hessians))
+    diagonals = np.diagonal(hessians, axis1=1, axis2=2)[group]
+    values = levels * scale[:, None]
+    gradient = _times(weights - values, hessians)
+    for _ in range(DESCENT_PASSES):
+        moved = False
+        for j in np.argsort(-diagonals.mean(0), kind="stable"):
+            best = values[:, j] + gradient[:, j] / diagonals[:, j]
+            new = round_to_levels(best / scale, scheme) * scale * kept[:, j]
+            rows = np.flatnonzero(new != values[:, j])
+            if len(rows):
+                moved = True
+                change = new[rows] - values[rows, j]
+                values[rows, j] = new[rows]
+                gradient[rows] -= change[:, None] * hessians[group[rows], j]
+        if not moved:
+            break
+    result: Levels = np.rint(values / scale[:, None]).astype(scheme.levels.dtype)
+    return result
+
+
+def exchanged(
+    levels: Levels,
+    weights: Float,
+    kept: Kept,
+    scale: Float,
+    hessians: Float,
+    scheme: Scheme,
+    selection: Selection,
+) -> tuple[Levels, Kept]:
+    """Levels and pattern of zeros after weights that are worth more took the places of others.
+
+    What a weight is worth: by how much the sums are nearer with its best level than with zero,
+    the others being what they are. Arguments as for `descended`; the result is never worse.
+    """
+    column = scale[:, None]
+    group = np.repeat(np.arange(len(hessians)), len(weights) // len(hessians))
+    diagonals = np.diagonal(hessians, axis1=1, axis2=2)[group]
+    least = _loss(weights - levels * column, hessians)
+    for _ in range(EXCHANGES):
+        values = levels * column
+        best = values + _times(weights - values, hessians) / diagonals
+        missed = best - round_to_levels(best / column, scheme) * column
+        worth = diagonals * np.maximum(best * best - missed * missed, 0.0)
+        tried = selection.kept(worth, 1.0)
+        if np.array_equal(tried, kept):
+            break
+        changed = descended(
+            np.where(tried, levels, 0).astype(levels.dtype), weights, tried, scale, hessians, scheme
+        )
+        loss = _loss(weights - changed * column, hessians)
+        if loss >= least:
+            break
+        levels, kept, least = changed, tried, loss
+    return levels, kept
+
+
+def _times(errors: Float, hessians: Float) -> Float:
+    """(C, K) rows of each group times its Hessian."""
+    groups, k, _ = hessians.shape
+    result: Float = (errors.reshape(groups, -1, k) @ hessians).reshape(errors.shape)
+    return result
+
+
+def _loss(errors: Float, hessians: Float) -> float:
+    return float(np.sum(_times(errors, hessians) * errors))
 
 
 def _alike(kept: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.int64]]:

@@ -297,7 +297,7 @@ def _digest(run: _Run) -> str:
         "compress": asdict(run.compress_options),
         "recover": asdict(run.options),
     }
-    digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(words, sort_keys=True, default=str).encode())
     for layer in run.model.layers:
         digest.update(layer.name.encode())
         if isinstance(layer, Conv):

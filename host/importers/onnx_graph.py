@@ -67,7 +67,14 @@ def ordered_nodes(model: Any, opset: int, source: str, output: str, tensors: Ten
             if tensor in writers or tensor in tensors.constants or tensor == source:
                 raise GraphError(node.label, RefusedError(f"{tensor!r} written twice", "once"))
             writers[tensor] = index
-    return _without_twins(_sorted(nodes, writers, output), tensors.constants, output)
+    ordered = _sorted(nodes, writers, output)
+    for node in ordered:
+        weight, steps = node.weight_input, 0
+        while weight in writers and nodes[writers[weight]].inputs and steps < MAX_DEPTH:
+            weight, steps = nodes[writers[weight]].inputs[0], steps + 1
+        if weight != node.weight_input and weight in tensors.constants:
+            node.name_by(weight)
+    return _without_twins(ordered, tensors.constants, output)
 
 
 def without_softmax(nodes: Sequence[Node], output: str) -> tuple[list[Node], str]:

@@ -72,6 +72,7 @@ class Node:
         self.outputs = [renamed.get(text_of(name), text_of(name)) for name in proto.output]
         name = text_of(proto.name)
         self.opset = opset
+        self._title = name
         self.name = readable_name(self.op, name, self.inputs, self.outputs)
         self.label = f"node {name or next(iter(self.outputs), '')!r} ({self.op})"
         self.tensors = tensors
@@ -88,6 +89,18 @@ class Node:
         copy.tensors = replace(self.tensors, constants=constants)
         copy._left = dict(self.attributes)
         return copy
+
+    @property
+    def weight_input(self) -> str:
+        """The tensor that holds the weight, "" for an operator without one."""
+        place = _weight_place(self.op)
+        return self.inputs[place] if 0 < place < len(self.inputs) else ""
+
+    def name_by(self, weight: str) -> None:
+        """Take the name for people from a weight that steps of the graph change on its way."""
+        inputs = list(self.inputs)
+        inputs[_weight_place(self.op)] = weight
+        self.name = readable_name(self.op, self._title, inputs, self.outputs)
 
     def check_domain(self) -> None:
         """Refuse an operator of another project that only has the name of a known one."""
@@ -316,8 +329,8 @@ def readable_name(op: str, name: str, inputs: list[str], outputs: list[str]) -> 
     >>> readable_name("Conv", "/layer1/layer1.0/conv1/Conv", ["x", "onnx::Conv_7"], ["y"])
     'layer1.0.conv1'
     """
-    place = _QUANTIZED_WEIGHT.get(op, 1 if op in _WEIGHTED else len(inputs))
-    weight = inputs[place] if place < len(inputs) else ""
+    place = _weight_place(op)
+    weight = inputs[place] if 0 < place < len(inputs) else ""
     weight = _QUANTIZED_NAME.sub("", weight)
     for ending in _WEIGHT_ENDINGS:
         if weight.endswith(ending) and len(weight) > len(ending):
@@ -328,6 +341,11 @@ def readable_name(op: str, name: str, inputs: list[str], outputs: list[str]) -> 
     if len(parts) > 1 and re.fullmatch(rf"{re.escape(op)}(_\d+)?", parts[-1]):
         parts = parts[:-1]
     return ".".join(parts)
+
+
+def _weight_place(op: str) -> int:
+    """Which input of an operator is its weight, 0 where it has none."""
+    return _QUANTIZED_WEIGHT.get(op, int(op in _WEIGHTED))
 
 
 def _path(name: str) -> list[str]:

@@ -77,12 +77,12 @@ def quant_constant(node: Node) -> Array:
 
 def bipolar(node: Node, lowering: Lowering) -> None:
     """BipolarQuant of a tensor that depends on the image."""
-    lowering.quantize(node.name, node.x, node.output, _bipolar(_one(scale_of(node, 1), "scale")))
+    lowering.quantize(node.name, node.x, node.output, _bipolar(_one(_scale(node, 1), "scale")))
 
 
 def bipolar_constant(node: Node) -> Array:
     """BipolarQuant of a constant: +-scale, and the signs kept beside it."""
-    values, scale = node.weight(0), scale_of(node, 1)
+    values, scale = node.weight(0), _scale(node, 1)
     _fitting(values, scale)
     signs = np.where(values >= 0, np.float32(1), np.float32(-1))
     return _keep(node, signs, scale)
@@ -98,11 +98,11 @@ def trunc(node: Node, lowering: Lowering) -> None:
     """
     rounding = node.text("rounding_mode", "FLOOR").upper()
     signed, narrow = bool(node.integer("signed", 1)), bool(node.integer("narrow", 0))
-    scale = _one(scale_of(node, 1), "scale")
+    scale = _one(_scale(node, 1), "scale")
     if _number(node, 2) != 0:
         raise RefusedError(f"a zero point of {_number(node, 2):g}", "0")
     if node.has(5):
-        step = _one(scale_of(node, 4), "output scale")
+        step = _one(_scale(node, 4), "output scale")
         dropped = round(math.log2(step / scale))
         gain, bits = 1.0, _bits(node, 5)
     else:
@@ -138,7 +138,7 @@ class _Quant:
 
 
 def _quant_parameters(node: Node) -> _Quant:
-    scale, bits = scale_of(node, 1), _bits(node, 3)
+    scale, bits = _scale(node, 1), _bits(node, 3)
     given = node.constant(2)
     if given is None:
         raise RefusedError("no zero point", "a constant")
@@ -204,6 +204,16 @@ def _one(values: Array, what: str) -> float:
     if not values.size or bool((values != values.ravel()[0]).any()):
         raise RefusedError(f"a {what} a channel of an activation", "one for all")
     return float(values.ravel()[0])
+
+
+def _scale(node: Node, index: int) -> _Floats:
+    """A scale; converters from Keras write the scale 1 as an integer."""
+    given = node.constant(index)
+    if given is None or given.dtype.kind not in "iu":
+        return scale_of(node, index)
+    if not given.size or int(given.min()) < 1:
+        raise RefusedError(f"scale {node.inputs[index]!r} that is not above 0", "above 0")
+    return given.astype(np.float32)
 
 
 def _number(node: Node, index: int) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bacmac.cli.histogram import bar_rows
+from bacmac.cli.histogram import bar_rows, on_the_grid
 from bacmac.cli.inspect_packed import BESIDE_BAR, MOST_ROWS
 from bacmac.cli.output import console, note, print_json, print_table, say
 from bacmac.host.errors import InputError
@@ -18,8 +18,6 @@ from bacmac.host.importers.registry import load_model
 from bacmac.host.model.layers import INPUT, Conv, Grid, Layer, Model
 from bacmac.host.quantize.recognize import LayerRecognition, recognize_layer
 from bacmac.power.model_report import Fact, Histogram, ModelPage, model_html
-
-MOST_LEVELS = 1 << 16
 
 
 def inspect_model(
@@ -197,7 +195,7 @@ def kinds_text(found: LayerRecognition) -> str:
         if kind in ("off grid", "dead"):  # they have columns of their own
             continue
         if number is None or found.family == "uniform":
-            told[(kind, "")] = [f": {count}"]
+            told[("all" if kind == found.scheme else kind, "")] = [f": {count}"]
             continue
         before, after = kind[: number.start()], kind[number.end() :]
         after = re.sub(r"exponent\b", "exponents", after)
@@ -209,16 +207,15 @@ def kinds_text(found: LayerRecognition) -> str:
 
 def level_grid(layer: Conv, found: LayerRecognition) -> tuple[str, list[tuple[int, int]]] | None:
     """What the levels are, and (level, weights) of each; None for a layer in floats."""
-    kept, name = found.kept, found.scheme
-    if kept is None:
-        kept, name = layer.kept, "integers of the file"
+    kept = found.kept or layer.kept
     if kept is None:
         return None
     levels, counts = np.unique(kept.levels, return_counts=True)
+    if found.kept is not None:
+        return found.scheme, on_the_grid(found.scheme, levels.tolist(), counts.tolist())
     known = dict(zip(levels.tolist(), counts.tolist(), strict=True))
     span = range(int(levels[0]), int(levels[-1]) + 1)
-    every = span if len(span) <= MOST_ROWS or found.family in ("uniform", "none") else levels
-    return name, [(int(level), known.get(int(level), 0)) for level in every]
+    return "integers of the file", [(level, known.get(level, 0)) for level in span]
 
 
 def _print_histogram(layer: Conv, found: LayerRecognition) -> None:
@@ -280,6 +277,14 @@ def _layer_json(model: Model, layer: Layer, found: LayerRecognition | None) -> d
     return entry
 
 
+def _levels_text(found: LayerRecognition | None) -> str:
+    """Scheme and channels of a layer, and what else is to be known of its levels."""
+    if found is None or found.family == "none":
+        return ""
+    dead = (f"{len(found.dead)} dead channels",) if found.dead else ()
+    return "; ".join((f"{found.scheme}: {kinds_text(found)}", *dead, *found.sentences()[1:]))
+
+
 def _page(model: Model, file: Path, known: dict[str, LayerRecognition]) -> ModelPage:
     histograms = []
     for layer in model.layers:
@@ -290,7 +295,7 @@ def _page(model: Model, file: Path, known: dict[str, LayerRecognition]) -> Model
     rows = []
     for layer in model.layers:
         found = known.get(layer.name)
-        rows.append((*_row(model, layer), " ".join(found.sentences()) if found else ""))
+        rows.append((*_row(model, layer), _levels_text(found)))
     return ModelPage(
         title=f"Model file: {model.name}",
         facts=(*_facts(model, file), *(Fact("note", text) for text in model.notes)),

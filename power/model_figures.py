@@ -14,6 +14,8 @@ from bacmac.power.model_report import Histogram, ProductBar
 FILLED, ZERO = "#0f8bb3", "#8a94a3"
 MOST_BARS = 63
 """Levels that get a bar of their own; more are drawn as one outline."""
+LETTERS = 60
+"""That fit below the axis, gaps included."""
 TALL = 18.0
 """Height of a figure that is not exceeded."""
 
@@ -80,6 +82,7 @@ def products_figure(bars: Sequence[ProductBar]) -> str:
 
 def _level_ticks(levels: Sequence[int]) -> list[int]:
     """Places of levels that are named: ends, zero, and what fits between."""
-    step = max(1, -(-len(levels) // 16))
+    letters = max(len(str(level)) for level in levels)
+    step = max(1, -(-len(levels) * (letters + 1) // LETTERS))
     zero = levels.index(0) if 0 in levels else len(levels) // 2
     return [place for place in range(len(levels)) if (place - zero) % step == 0]

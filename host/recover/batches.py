@@ -22,7 +22,7 @@ class TrainingSet:
     """Images and labels as tensors.
 
     Attributes:
-        images: (N, C, H, W) float32: pixels still to be normalized, or normalized.
+        images: (N, C, H, W): uint8 pixels still to be normalized, or normalized float32.
         labels: int64 (N,), or None.
         mean: (1, C or 1, 1, 1): input = (image - mean) / std.
         std: likewise.
@@ -57,7 +57,7 @@ def training_set(
         mean = np.reshape(normalization.mean, (1, -1, 1, 1)) * normalization.pixel_max
         std = np.reshape(normalization.std, (1, -1, 1, 1)) * normalization.pixel_max
     return TrainingSet(
-        torch.from_numpy(images.astype(np.float32)),
+        torch.from_numpy(np.array(images)),
         None if labels is None else torch.from_numpy(labels),
         torch.from_numpy(mean.astype(np.float32)),
         torch.from_numpy(std.astype(np.float32)),

@@ -15,6 +15,8 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from bacmac.host.importers.tflite_steps import Bounds, Quantization
+
 Ints = npt.NDArray[np.int64]
 Floats = TypeVar("Floats", npt.NDArray[np.float32], npt.NDArray[np.float64])
 
@@ -77,3 +79,16 @@ def round_half_away(values: Floats) -> Floats:
     up = (np.abs(values - whole) >= 0.5).astype(values.dtype)
     result: Floats = whole + np.copysign(up, values)
     return result
+
+
+def code_range(grid: Quantization, bounds: Bounds) -> tuple[int, int]:
+    """Smallest and largest code behind a fused activation (CalculateActivationRangeQuantized)."""
+
+    def code(value: float, otherwise: int) -> int:
+        if not np.isfinite(value):
+            return otherwise
+        ratio = np.array([value], np.float32) / np.float32(grid.scale)
+        # what a code cannot reach is cut anyway; huge ratios come of tiny scales
+        return int(np.clip(grid.zero + float(round_half_away(ratio)[0]), grid.low, grid.high))
+
+    return code(bounds.low, grid.low), code(bounds.high, grid.high)

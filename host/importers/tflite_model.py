@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from bacmac.host.errors import ModelFileError
 from bacmac.host.importers.lowering import Lowering, RefusedError
 from bacmac.host.importers.tflite_file import read_tflite
+from bacmac.host.importers.tflite_integers import code_range
 from bacmac.host.importers.tflite_resolve import resolve
 from bacmac.host.importers.tflite_steps import (
     UNBOUNDED,
@@ -22,6 +25,7 @@ from bacmac.host.importers.tflite_steps import (
     Mean,
     Network,
     Pad,
+    Pair,
     Quantization,
     Quantize,
     Requantize,
@@ -54,12 +58,13 @@ def lower_network(network: Network, file: Path, sha256: str) -> Model:
         lowering = Lowering(_key(network.input), (channels, rows, columns), _uses(network))
         for note in network.notes:
             lowering.note(note)
+        builder = _Builder(network, lowering, _code_ranges(network))
         if network.input in network.quantization:  # the file takes codes, not floats
-            grid = _grid(network.quantization[network.input])
-            lowering.quantize("input", _key(network.input), _key(network.input), grid)
+            key = _key(network.input)
+            lowering.quantize("input", key, key, builder.grid(network.input))
         with np.errstate(over="ignore"):  # weights and biases must be finite in float32
             for step in network.steps:
-                _lower(step, lowering, network)
+                builder.lower(step)
         return lowering.finish(
             _key(network.output), name=network.name, source=str(file), sha256=sha256
         )
@@ -90,10 +95,26 @@ def _uses(network: Network) -> Counter[str]:
 _PARTS = ("sum", "clamped", "padded")
 
 
-def _grid(quantization: Quantization) -> Grid:
-    """A grid as the kernels round to it."""
-    low, high = quantization.low, quantization.high
-    return Grid(quantization.scale, float(quantization.zero), low, high, "half-away")
+def _code_ranges(network: Network) -> dict[int, Pair]:
+    """Smallest and largest code of each tensor, as far as activations say."""
+    ranges = {tensor: (each.low, each.high) for tensor, each in network.quantization.items()}
+    for step in network.steps:
+        if step.y not in ranges or step.x not in ranges:
+            continue
+        source, target = network.quantization[step.x], network.quantization[step.y]
+        low, high = ranges[step.x]
+        bounds = UNBOUNDED
+        if isinstance(step, (Convolve, Add, Combine, Requantize, Window)):
+            bounds = step.bounds
+        least, most = code_range(target, bounds)
+        if isinstance(step, Pad):
+            low, high = min(low, source.zero), max(high, source.zero)
+        # what only moves, compares or averages codes leaves their range
+        if isinstance(step, (Window, Pad, Every, Same)) and source == target:
+            least, most = min(max(low, least), most), max(min(high, most), least)
+        if least < most:  # else one number is left, and a grid has two
+            ranges[step.y] = least, most
+    return ranges
 
 
 def _alike(a: Quantization, b: Quantization) -> bool:
@@ -102,111 +123,127 @@ def _alike(a: Quantization, b: Quantization) -> bool:
     return a.scale == b.scale and offsets[0] == offsets[1]
 
 
-def _lower(step: Step, lowering: Lowering, network: Network) -> None:
-    x, y = _key(step.x), _key(step.y)
-    total = f"{y}:sum"
-    if isinstance(step, (Same, Dequantize)):
-        lowering.alias(x, y)
-    elif isinstance(step, Every):
-        lowering.select(step.name, x, y, stride=step.stride)
-    elif isinstance(step, Pad):
-        _lower_pad(step, lowering)
-    elif isinstance(step, Quantize):
-        _store(step, x, UNBOUNDED, lowering, network)
-    elif isinstance(step, Requantize):
-        _lower_requantize(step, lowering, network)
-    elif isinstance(step, Convolve):
-        source = network.quantization[step.x].scale
-        levels = np.ascontiguousarray(step.levels.transpose(0, 3, 1, 2))
-        kept = KeptWeights(levels, step.scale)
-        lowering.conv(
-            step.name,
-            x,
-            total,
-            kept.weight,
-            (step.bias * (step.scale * source)).astype(np.float32),
-            stride=step.stride,
-            padding=step.padding,
-            groups=step.groups,
-            kept=kept,
+@dataclass(frozen=True, eq=False)
+class _Builder:
+    """Feeds the steps of a network to the lowering."""
+
+    network: Network
+    lowering: Lowering
+    ranges: Mapping[int, Pair]
+
+    def grid(self, tensor: int) -> Grid:
+        """A tensor's grid, as the kernels round to it."""
+        quantization = self.network.quantization[tensor]
+        zero = float(quantization.zero)
+        return Grid(quantization.scale, zero, *self.ranges[tensor], "half-away")
+
+    def lower(self, step: Step) -> None:
+        """Lower one step."""
+        x, y = _key(step.x), _key(step.y)
+        total = f"{y}:sum"
+        if isinstance(step, (Same, Dequantize)):
+            self.lowering.alias(x, y)
+        elif isinstance(step, Every):
+            self.lowering.select(step.name, x, y, stride=step.stride)
+        elif isinstance(step, Pad):
+            self._lower_pad(step)
+        elif isinstance(step, Quantize):
+            self._store(step, x, UNBOUNDED)
+        elif isinstance(step, Requantize):
+            self._lower_requantize(step)
+        elif isinstance(step, Convolve):
+            source = self.network.quantization[step.x].scale
+            levels = np.ascontiguousarray(step.levels.transpose(0, 3, 1, 2))
+            kept = KeptWeights(levels, step.scale)
+            self.lowering.conv(
+                step.name,
+                x,
+                total,
+                kept.weight,
+                (step.bias * (step.scale * source)).astype(np.float32),
+                stride=step.stride,
+                padding=step.padding,
+                groups=step.groups,
+                kept=kept,
+            )
+            self._store(step, total, step.bounds)
+        elif isinstance(step, Add):
+            self.lowering.add(step.name, x, _key(step.other), total)
+            self._store(step, total, step.bounds)
+        elif isinstance(step, Combine):
+            self._lower_combine(step)
+        elif isinstance(step, Mean):
+            self.lowering.global_average(step.name, x, total)
+            self._store(step, total, UNBOUNDED)
+        else:
+            assert isinstance(step, Window)
+            self._lower_window(step)
+
+    def _store(self, step: Step, tensor: str, bounds: Bounds) -> None:
+        """Clamp a step's values and put them on the grid of its output."""
+        if bounds != UNBOUNDED:
+            self.lowering.clamp(
+                step.name, tensor, f"{_key(step.y)}:clamped", bounds.low, bounds.high
+            )
+            tensor = f"{_key(step.y)}:clamped"
+        self.lowering.quantize(step.name, tensor, _key(step.y), self.grid(step.y))
+
+    def _lower_requantize(self, step: Requantize) -> None:
+        x, y = _key(step.x), _key(step.y)
+        alike = _alike(self.network.quantization[step.x], self.network.quantization[step.y])
+        if alike and step.bounds == UNBOUNDED:
+            self.lowering.alias(x, y)
+        elif alike and (step.bounds.low, step.bounds.high) == (0.0, np.inf):
+            self.lowering.clamp(step.name, x, y, 0.0, np.inf)
+        else:
+            self._store(step, x, step.bounds)
+
+    def _lower_pad(self, step: Pad) -> None:
+        x, y = _key(step.x), _key(step.y)
+        if any(step.channels):
+            count = self.lowering.shape(x)[0]
+            before, after = ((-1,) * each for each in step.channels)
+            self.lowering.select(
+                step.name, x, f"{y}:padded", channels=(*before, *range(count), *after)
+            )
+            x = f"{y}:padded"
+        self.lowering.pad(step.name, x, y, step.padding)
+
+    def _lower_combine(self, step: Combine) -> None:
+        """A depthwise convolution: of ones and a bias, or of the constant's codes."""
+        codes = (step.codes - step.constant.zero).astype(np.int16)
+        bias = np.zeros(len(codes), np.float32)
+        scale = np.full(len(codes), step.constant.scale)
+        if step.kind != "multiply":
+            sign = -1 if step.kind == "subtract" else 1
+            bias = (sign * codes * scale).astype(np.float32)
+            codes, scale = np.ones_like(codes), np.ones_like(scale)
+        kept = KeptWeights(codes.reshape(-1, 1, 1, 1), scale)
+        total = f"{_key(step.y)}:sum"
+        self.lowering.conv(
+            step.name, _key(step.x), total, kept.weight, bias, groups=len(codes), kept=kept
         )
-        _store(step, total, step.bounds, lowering, network)
-    elif isinstance(step, Add):
-        lowering.add(step.name, x, _key(step.other), total)
-        _store(step, total, step.bounds, lowering, network)
-    elif isinstance(step, Combine):
-        _lower_combine(step, lowering, network)
-    elif isinstance(step, Mean):
-        lowering.global_average(step.name, x, total)
-        _store(step, total, UNBOUNDED, lowering, network)
-    else:
-        assert isinstance(step, Window)
-        _lower_window(step, lowering, network)
+        self._store(step, total, step.bounds)
 
-
-def _store(step: Step, tensor: str, bounds: Bounds, lowering: Lowering, network: Network) -> None:
-    """Clamp a step's values and put them on the grid of its output."""
-    if bounds != UNBOUNDED:
-        lowering.clamp(step.name, tensor, f"{_key(step.y)}:clamped", bounds.low, bounds.high)
-        tensor = f"{_key(step.y)}:clamped"
-    lowering.quantize(step.name, tensor, _key(step.y), _grid(network.quantization[step.y]))
-
-
-def _lower_requantize(step: Requantize, lowering: Lowering, network: Network) -> None:
-    x, y = _key(step.x), _key(step.y)
-    alike = _alike(network.quantization[step.x], network.quantization[step.y])
-    if alike and step.bounds == UNBOUNDED:
-        lowering.alias(x, y)
-    elif alike and (step.bounds.low, step.bounds.high) == (0.0, np.inf):
-        lowering.clamp(step.name, x, y, 0.0, np.inf)
-    else:
-        _store(step, x, step.bounds, lowering, network)
-
-
-def _lower_pad(step: Pad, lowering: Lowering) -> None:
-    x, y = _key(step.x), _key(step.y)
-    if any(step.channels):
-        count = lowering.shape(x)[0]
-        before, after = ((-1,) * each for each in step.channels)
-        lowering.select(step.name, x, f"{y}:padded", channels=(*before, *range(count), *after))
-        x = f"{y}:padded"
-    lowering.pad(step.name, x, y, step.padding)
-
-
-def _lower_combine(step: Combine, lowering: Lowering, network: Network) -> None:
-    """A depthwise convolution: of ones with the constant as bias, or of the constant's codes."""
-    codes = (step.codes - step.constant.zero).astype(np.int16)
-    bias = np.zeros(len(codes), np.float32)
-    scale = np.full(len(codes), step.constant.scale)
-    if step.kind != "multiply":
-        sign = -1 if step.kind == "subtract" else 1
-        bias = (sign * codes * scale).astype(np.float32)
-        codes, scale = np.ones_like(codes), np.ones_like(scale)
-    kept = KeptWeights(codes.reshape(-1, 1, 1, 1), scale)
-    total = f"{_key(step.y)}:sum"
-    lowering.conv(step.name, _key(step.x), total, kept.weight, bias, groups=len(codes), kept=kept)
-    _store(step, total, step.bounds, lowering, network)
-
-
-def _lower_window(step: Window, lowering: Lowering, network: Network) -> None:
-    x, y = _key(step.x), _key(step.y)
-    total = f"{y}:sum"
-    if step.kind == "max":
-        if step.bounds == UNBOUNDED:  # it holds codes that its input holds
-            total = y
-        lowering.pool(
-            step.name, x, total, "max", step.kernel, stride=step.stride, padding=step.padding
-        )
-        if step.bounds != UNBOUNDED:
-            _store(step, total, step.bounds, lowering, network)
-        return
-    if any(step.padding):
-        raise RefusedError(
-            f"an average pool whose windows pass the edge (SAME, padding {step.padding})",
-            "windows within the image",
-        )
-    if step.kernel == (1, 1):
-        lowering.select(step.name, x, total, stride=step.stride)
-    else:
-        lowering.pool(step.name, x, total, "average", step.kernel, stride=step.stride)
-    _store(step, total, step.bounds, lowering, network)
+    def _lower_window(self, step: Window) -> None:
+        x, y = _key(step.x), _key(step.y)
+        total = f"{y}:sum"
+        if step.kind == "max":
+            if step.bounds == UNBOUNDED:  # it holds codes that its input holds
+                total = y
+            self.lowering.pool(
+                step.name, x, total, "max", step.kernel, stride=step.stride, padding=step.padding
+            )
+            if step.bounds != UNBOUNDED:
+                self._store(step, total, step.bounds)
+            return
+        if any(step.padding):
+            raise RefusedError(
+                f"an average pool whose windows pass the edge (SAME, padding {step.padding})",
+                "windows within the image",
+            )
+        if step.kernel == (1, 1):
+            self.lowering.select(step.name, x, total, stride=step.stride)
+        else:
+            self.lowering.pool(step.name, x, total, "average", step.kernel, stride=step.stride)
+        self._store(step, total, step.bounds)

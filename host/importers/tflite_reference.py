@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from bacmac.host.arith.network import Padding
 from bacmac.host.importers.tflite_file import TfliteGraph, read_tflite
-from bacmac.host.importers.tflite_integers import Multiplier, divide, round_half_away
+from bacmac.host.importers.tflite_integers import Multiplier, code_range, divide, round_half_away
 from bacmac.host.importers.tflite_resolve import resolve
 from bacmac.host.importers.tflite_steps import (
     Add,
@@ -151,19 +151,6 @@ def _codes(values: npt.NDArray[np.float32], grid: Quantization) -> Tensor:
 def _real(codes: Tensor, grid: Quantization) -> Tensor:
     """Dequantize: a float64 product, stored as float32."""
     return (grid.scale * (codes.astype(np.float64) - grid.zero)).astype(np.float32)
-
-
-def code_range(grid: Quantization, bounds: Bounds) -> Pair:
-    """Smallest and largest code behind a fused activation (CalculateActivationRangeQuantized)."""
-
-    def code(value: float, otherwise: int) -> int:
-        if not np.isfinite(value):
-            return otherwise
-        ratio = np.array([value], np.float32) / np.float32(grid.scale)
-        # what a code cannot reach is cut anyway; huge ratios come of tiny scales
-        return int(np.clip(grid.zero + float(round_half_away(ratio)[0]), grid.low, grid.high))
-
-    return code(bounds.low, grid.low), code(bounds.high, grid.high)
 
 
 def _stored(values: Ints, grid: Quantization, bounds: Bounds) -> Tensor:

@@ -129,6 +129,18 @@ def test_grids_are_the_file_s_scales_and_zero_points() -> None:
     assert model.is_quantized
 
 
+def test_a_grid_ends_where_an_activation_cuts_it() -> None:
+    network = resolve(read_tflite(NETS / "moves.tflite"))
+    step = next(each for each in network.steps if each.name == "Relu6")
+    zero = network.quantization[step.y].zero
+
+    grids = load_tflite(NETS / "moves.tflite").grids.values()
+
+    # the kernels clamp codes to those of 0 and 6: a grid that goes on below has codes for nothing
+    assert zero > -128
+    assert any(grid.low == zero for grid in grids)
+
+
 def test_a_network_that_takes_codes_has_them_as_the_grid_of_its_input() -> None:
     unsigned = load_tflite(NETS / "residual_uint8_io.tflite")
     signed = load_tflite(NETS / "residual_int8_io.tflite")

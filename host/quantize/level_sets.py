@@ -29,6 +29,10 @@ nearly any integers would do."""
 SLACK = 1e-12
 """Relative; borders of intervals are quotients."""
 
+MAX_PART = 10
+"""Of a factor that levels share, up to a tenth may stay: 20, 60, 100 are 2, 6, 10 times ten,
+and no sums of two powers when they are 1, 3, 5."""
+
 POWERS: Float = 2.0 ** np.arange(15, dtype=np.float64)
 SUMS = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0])
 """Magnitudes of `pot-5` and of `apot-4`."""
@@ -36,6 +40,9 @@ SUMS = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0])
 _SMALLEST_FIRST = sorted(
     SCHEMES.values(), key=lambda scheme: (scheme.bits, scheme.kind != "pot", len(scheme.levels))
 )
+
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +115,22 @@ def keep_exactly(kept: KeptWeights) -> tuple[KeptWeights, Scheme] | None:
     rows = kept.levels.reshape(len(kept.levels), -1).astype(np.int64)
     shared = np.maximum(np.gcd.reduce(rows, axis=1), 1)
     for scheme in _SMALLEST_FIRST:
-        as_they_are = scheme.holds(rows).all(axis=1)
-        if not (as_they_are | scheme.holds(rows // shared[:, None]).all(axis=1)).all():
-            continue
-        factor = np.where(as_they_are, 1, shared)
-        levels = (rows // factor[:, None]).astype(np.int16).reshape(kept.levels.shape)
-        return KeptWeights(levels, kept.scale * factor), scheme
+        factor = _shared_factors(rows, shared, scheme)
+        if factor.all():
+            levels = (rows // factor[:, None]).astype(np.int16).reshape(kept.levels.shape)
+            return KeptWeights(levels, kept.scale * factor), scheme
     return None
+
+
+def _shared_factors(rows: Integers, shared: Integers, scheme: Scheme) -> Integers:
+    """(C,) what each row is to be divided by to be held: 1 if possible; 0 where nothing does."""
+    factor = np.where(scheme.holds(rows).all(axis=1), 1, 0)
+    for part in range(1, MAX_PART + 1):
+        todo = np.flatnonzero((factor == 0) & (shared % part == 0))
+        tried = shared[todo] // part
+        fits = scheme.holds(rows[todo] // tried[:, None]).all(axis=1)
+        factor[todo[fits]] = tried[fits]
+    return factor
 
 
 def smallest_pot(top: int, *, zeros: bool) -> Scheme:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bacmac.host.arith.array_codes import group_bytes
+from bacmac.host.arith.group_list import EMPTY, ENTRY_BYTES, LAST, Entries
 from bacmac.host.arith.network import window_positions
-from bacmac.host.compile.array_codes import group_bytes
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, decode
-from bacmac.host.compile.weights import CONSTANT, EMPTY, ENTRY_BYTES, LAST, Entries
+from bacmac.host.compile.weights import CONSTANT
 from bacmac.host.manifest.overlay import Geometry
 
 BYTE_LIMIT = 1 << 20

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bacmac.host.arith.array_codes import MAGNITUDES, encode_groups
 from bacmac.host.arith.bounds import INT32_LIMIT, accumulator_bounds
 from bacmac.host.arith.network import ConvOp, PoolOp
 from bacmac.host.arith.schemes import SCHEMES, Scheme
-from bacmac.host.compile.array_codes import MAGNITUDES, encode_groups
 from bacmac.host.compile.checks import BYTE_LIMIT
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES, Descriptor, Flag, Kind, encode
 from bacmac.host.compile.plan import BufferPlan, plan_buffers

@@ -11,21 +11,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bacmac.host.arith.array_codes import decode_groups
+from bacmac.host.arith.group_list import Entries, stored_groups
 from bacmac.host.arith.groups import cut_groups, scatter_groups
 from bacmac.host.arith.network import ConvOp, IntegerNetwork, Op, PoolOp, Requantize, Shape
-from bacmac.host.compile.array_codes import decode_groups
 from bacmac.host.compile.checks import Memories, n_blocks, read_descriptor, read_entries
 from bacmac.host.compile.descriptor import Descriptor, Flag, Kind
 from bacmac.host.compile.weights import (
     CONSTANT,
     INPUT_OFFSET,
     Constants,
-    Entries,
     LayerGroups,
     encode_constants,
     no_levels,
     pool_entries,
-    stored_groups,
     terms,
     wrapped,
 )

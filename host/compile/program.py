@@ -100,7 +100,7 @@ class Program:
         overlay: what it was compiled for.
         descriptors: one a layer.
         group_lists: bytes of the program memory after the descriptors.
-        weight_image: bytes of the weight memory (bacmac.host.compile.array_codes).
+        weight_image: bytes of the weight memory (bacmac.host.arith.array_codes).
         constant_image: bytes of the constant memory (bacmac.host.compile.weights).
         input: the image on the stream.
         output: the result on the stream.

@@ -1,15 +1,9 @@
-"""Group lists, weights and constants: bytes in the order in which the array takes them.
+"""Groups and constants: bytes in the order in which the array takes them.
 
 How a layer is cut into groups is `bacmac.host.arith.groups`; docs/accelerator.md says why.
 
-Groups that hold only zeros are not stored. A layer's list names those that are, block by block,
-32 bits each; a pool's names the bytes of its window, and has no weights:
-
-    bits    field
-    19..0   row_offset   bytes from the window's first column to the chunk
-    27..20  ky           row of the window
-    28      last         last entry of its output block
-    29      empty        no group: the whole block is zero (`last` is set too)
+The group list is `bacmac.host.arith.group_list`. A pool's names the bytes of its window, and has
+no weights.
 
 Constants, a row for each output block, 12 bytes for each of its channels: bias i32, multiplier
 u16, shift u8, zero u8, residual multiplier i32; channels that the layer does not have are zero.
@@ -27,12 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.groups import GroupCut, cut_groups, gather_groups
+from bacmac.host.arith.group_list import EMPTY, LAST, Entries, group_entries, pack_entries
+from bacmac.host.arith.groups import cut_groups, gather_groups
 from bacmac.host.arith.network import ConvOp, Op, PoolOp, Shape
 from bacmac.host.manifest.overlay import Geometry
 
 Levels = npt.NDArray[np.int8]
-Entries = npt.NDArray[np.uint32]
 Constants = npt.NDArray[np.void]
 Bias = npt.NDArray[np.int32]
 
@@ -46,11 +40,6 @@ CONSTANT = np.dtype(
     ]
 )
 """One output channel's constants, 12 bytes."""
-
-ENTRY_BYTES = 4
-OFFSET_BITS = 20
-LAST, EMPTY = 1 << 28, 1 << 29
-"""Flags of an entry."""
 
 INPUT_OFFSET = 128
 """What is added to a signed input on its way into the array."""
@@ -108,7 +97,7 @@ def layer_groups(op: Op, input_shape: Shape, geometry: Geometry) -> LayerGroups:
     full: npt.NDArray[np.bool_] = levels.any(axis=(1, 2)).reshape(-1)
     # what an array executes fits int8: the compiler has refused any other level by now
     stored = levels[full].astype(np.int8)
-    return LayerGroups(_entries(cut, full), stored, int(len(full) - full.sum()))
+    return LayerGroups(group_entries(cut, full), stored, int(len(full) - full.sum()))
 
 
 def pool_entries(kernel: tuple[int, int], channels: int, geometry: Geometry) -> Entries:
@@ -124,43 +113,7 @@ def pool_entries(kernel: tuple[int, int], channels: int, geometry: Geometry) -> 
         for kx in range(kernel[1])
     ]
     blocks, rows, offsets = np.array(places, np.int64).T
-    return _pack(rows, offsets, np.diff(blocks, append=-1) != 0)
-
-
-def _entries(cut: GroupCut, full: npt.NDArray[np.bool_]) -> Entries:
-    blocks, n_blocks = cut.blocks[full], int(cut.blocks[-1]) + 1
-    entries = _pack(cut.rows[full], cut.offsets[full], np.diff(blocks, append=-1) != 0)
-    empty = np.setdiff1d(np.arange(n_blocks), blocks)
-    result: Entries = np.insert(entries, np.searchsorted(blocks, empty), np.uint32(LAST | EMPTY))
-    return result
-
-
-def _pack(
-    rows: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64], last: npt.NDArray[np.bool_]
-) -> Entries:
-    if offsets.size and (furthest := int(offsets.max())) >> OFFSET_BITS:
-        raise ValueError(
-            f"a chunk begins {furthest} bytes from its window; an entry of the group list holds "
-            f"less than {1 << OFFSET_BITS}"
-        )
-    return (offsets | rows << OFFSET_BITS | last * LAST).astype(np.uint32)
-
-
-def stored_groups(entries: Entries, cut: GroupCut) -> npt.NDArray[np.int64]:
-    """Which groups of a cut a list names, in its order.
-
-    Raises:
-        ValueError: it names something else than this layer's chunks in order.
-    """
-    blocks = np.searchsorted(np.flatnonzero(entries & LAST), np.arange(len(entries)))
-    full = entries & EMPTY == 0
-    place = OFFSET_BITS + 8
-    keys = (blocks << place | (entries & (1 << place) - 1).astype(np.int64))[full]
-    every = cut.blocks << place | cut.rows << OFFSET_BITS | cut.offsets
-    found: npt.NDArray[np.int64] = np.searchsorted(every, keys).clip(max=len(every) - 1)
-    if not np.array_equal(every[found], keys) or (np.diff(keys) <= 0).any():
-        raise ValueError("the group list names other chunks than the layer has")
-    return found
+    return pack_entries(rows, offsets, np.diff(blocks, append=-1) != 0)
 
 
 def encode_constants(

@@ -39,8 +39,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from bacmac.host.arith.array_codes import group_bytes
 from bacmac.host.arith.network import ConvOp, Op, Shape
-from bacmac.host.compile.array_codes import group_bytes
 from bacmac.host.compile.descriptor import DESCRIPTOR_BYTES
 from bacmac.host.compile.weights import LayerGroups
 from bacmac.host.manifest.overlay import Geometry

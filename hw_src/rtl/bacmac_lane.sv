@@ -21,7 +21,7 @@ module bacmac_lane #(
     input  wire logic               clk,        // rising edge
     input  wire logic [IN*8-1:0]    a,          // activations, unsigned, input 0 lowest
     input  wire logic [IN*10-1:0]   a3,         // 3 * a; not read where PRODUCT is 1, 2 or 3
-    input  wire logic [IN*MAG-1:0]  magnitude,  // codes (host/compile/array_codes.py)
+    input  wire logic [IN*MAG-1:0]  magnitude,  // codes (host/arith/array_codes.py)
     input  wire logic [IN-1:0]      sign,       // relative signs
     output      logic signed [SUM-1:0] sum,     // two's complement; of the sign of weight 0
     output      logic               negate      // sign of weight 0: the dot product is -sum

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bacmac.host.arith.array_codes import MAGNITUDES, own_signs, relative_signs
 from bacmac.host.arith.network import IntegerNetwork
-from bacmac.host.compile.array_codes import MAGNITUDES, own_signs, relative_signs
 from bacmac.overlays.estimate.activity import (
     Activity,
     Events,

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from accuracy import RESNET20
 
-from bacmac.host.compile.array_codes import MAGNITUDES
+from bacmac.host.arith.array_codes import MAGNITUDES
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.model.inputs import input_codes

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.compile.array_codes import own_signs, relative_signs
+from bacmac.host.arith.array_codes import own_signs, relative_signs
 from bacmac.overlays.estimate.activity import Words, words_of
 from bacmac.overlays.estimate.yosys import rtl_sources
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bacmac.host.arith.schemes import SCHEMES
-from bacmac.host.compile.array_codes import (
+from bacmac.host.arith.array_codes import (
     MAGNITUDES,
     absolute_signs,
     decode_groups,
@@ -19,6 +18,7 @@ from bacmac.host.compile.array_codes import (
     own_signs,
     relative_signs,
 )
+from bacmac.host.arith.schemes import SCHEMES
 
 SIDES = st.sampled_from([(8, 8), (8, 16), (16, 16), (16, 64)])
 

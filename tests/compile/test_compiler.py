@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bacmac.host.arith.array_codes import decode_groups
 from bacmac.host.arith.network import ConvOp
-from bacmac.host.compile.array_codes import decode_groups
 from bacmac.host.compile.checks import Memories
 from bacmac.host.compile.compiler import compile_model
 from bacmac.host.compile.loader import BadDescriptorError, load_program

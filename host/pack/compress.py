@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from bacmac.host.arith.engine import Engine
-from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError, MismatchError
 from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.forward import FloatTensor, forward
 from bacmac.host.model.inputs import Images, input_codes, normalized
 from bacmac.host.model.layers import Conv, Model, Normalization
 from bacmac.host.model.quantized import QuantizedModel
-from bacmac.host.pack.parse import MAX_KERNEL, MAX_STRIDE
-from bacmac.host.prune.groups import GroupPruning, prune_groups
-from bacmac.host.prune.masks import METHODS, SCOPES, Masks, prune
+from bacmac.host.model.sparse_fit import Selection
+from bacmac.host.pack.limits import MAX_KERNEL, MAX_STRIDE
+from bacmac.host.prune.allocate import PROBE_IMAGES
+from bacmac.host.prune.plan import COMPENSATED, Pruning, selections
 from bacmac.host.quantize.activations import collect_statistics
 from bacmac.host.quantize.budget import (
     Budget,
@@ -37,7 +37,6 @@ from bacmac.host.quantize.options import (
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
 from bacmac.host.quantize.recognize import recognize_model
 from bacmac.host.quantize.sensitivity import measure_sensitivity
-from bacmac.host.quantize.weights import Float, round_to_levels, search_scales
 
 Progress = Callable[[str, int, int], None]
 
@@ -54,20 +53,25 @@ class CompressOptions:
         first_last: weight scheme of the first and the last layer with weights. Where it is given
             these two are exceptions in every way: `sparsity` does not apply to them either.
         schemes: weight schemes of single layers.
-        sparsity: share of zero weights, 0 to below 1.
+        sparsity: share of weights (or units of `structure`) made zero, 0 to below 1.
         sparsities: shares of single layers.
-        pruning: "magnitude" or "pot-aware".
-        scope: reach `sparsity` or `group_sparsity` in each "layer", or "global" over all of them
-            together; None is "layer" for weights and "global" for groups.
-        group_sparsity: share of whole groups made empty, 0 to below 1; the weights that stay are
-            fitted anew (`prune.groups`). `sparsity` counts the weights of empty groups too.
+        structure: what goes to zero together: "weight", "channel", "block", "tile", or a pattern
+            "N:M" (`prune.structures`).
+        structures: of single layers.
+        pruning: "compensated" (which weights go is decided jointly with rounding), "magnitude" or
+            "pot-aware".
+        scope: reach a share in each "layer", or "global" over all of them together; None is
+            "global" where pruning is compensated, else "layer".
+        group_sparsity: share of the array's time that empty groups save, 0 to below 1 ("layer": of
+            each layer's groups). `sparsity` counts the weights of empty groups too.
         group_sparsities: shares of single layers.
         group: output channels and inputs of a group, from the overlay's geometry; needed where
             groups are pruned.
         rounding: "compensated" or "nearest".
-        bias_correction: match each channel's mean output on the calibration images. None tries
-            both and keeps the one whose outputs are nearer the float network's, on images of the
-            set beyond those calibrated on where there are any.
+        bias_correction: match each channel's mean output on the calibration images. None: yes
+            where rounding is compensated; else both are tried and the one is kept whose outputs are
+            nearer the float network's, on images of the set beyond those calibrated on where there
+            are any.
         activation_bits: bits of stored activations, 2 to 8.
         activation_bits_table: bits of single tensors, by layer name or "input".
         calibration_images: how many images are used, from the start of the set.
@@ -88,7 +92,9 @@ class CompressOptions:
     schemes: Mapping[str, str] = field(default_factory=dict)
     sparsity: float = 0.0
     sparsities: Mapping[str, float] = field(default_factory=dict)
-    pruning: str = "magnitude"
+    structure: str = "weight"
+    structures: Mapping[str, str] = field(default_factory=dict)
+    pruning: str = COMPENSATED
     scope: str | None = None
     group_sparsity: float = 0.0
     group_sparsities: Mapping[str, float] = field(default_factory=dict)
@@ -107,20 +113,7 @@ class CompressOptions:
     def __post_init__(self) -> None:
         _ = self.quantize_options
         check_choice("imported", self.imported, IMPORTED)
-        check_choice("pruning", self.pruning, METHODS)
-        if self.scope is not None:
-            check_choice("scope", self.scope, SCOPES)
-        shares = {"sparsity": self.sparsity, "group_sparsity": self.group_sparsity}
-        shares |= {f"sparsities[{name!r}]": share for name, share in self.sparsities.items()}
-        for name, share in self.group_sparsities.items():
-            shares[f"group_sparsities[{name!r}]"] = share
-        for name, share in shares.items():
-            if not 0.0 <= share < 1.0:
-                raise InputError("options", name, found=str(share), expected="0 to below 1")
-        if self.prunes_groups and self.group is None:
-            raise InputError(
-                "options", "group", found="none", expected="the group shape of an overlay"
-            )
+        _ = self.pruning_of(())
         if self.calibration_images < 1:
             raise InputError(
                 "options",
@@ -132,7 +125,22 @@ class CompressOptions:
     @property
     def prunes_groups(self) -> bool:
         """Whether any layer loses whole groups."""
-        return self.group_sparsity > 0 or bool(self.group_sparsities)
+        return self.pruning_of(()).prunes_groups
+
+    def pruning_of(self, ends: Collection[str]) -> Pruning:
+        """The part that `prune` needs; `ends` are the names of the first and the last layer."""
+        return Pruning(
+            sparsity=self.sparsity,
+            sparsities=self.sparsities,
+            structure=self.structure,
+            structures=self.structures,
+            method=self.pruning,
+            scope=self.scope,
+            group_sparsity=self.group_sparsity,
+            group_sparsities=self.group_sparsities,
+            group=self.group,
+            exclude=ends if self.first_last is not None else (),
+        )
 
     @property
     def quantize_options(self) -> QuantizeOptions:
@@ -185,13 +193,12 @@ def compress(
         )
     images = _images(model, calibration, options)
     normalization = _normalization(model, calibration, options)
-    smaller, group_masks = _without_groups(model, images, normalization, options, progress)
     choices: tuple[LayerChoice, ...] = ()
     if options.budget is not None:
-        choices = _choices(smaller, images, normalization, options, options.budget, progress)
+        choices = _choices(model, images, normalization, options, options.budget, progress)
         options = replace(options, schemes={choice.layer: choice.scheme for choice in choices})
-    masks = _masks(smaller, group_masks, options)
-    statistics = collect_statistics(smaller, images, normalization, progress)
+    chosen = _selections(model, images, normalization, options, progress)
+    statistics = collect_statistics(model, images, normalization, progress)
 
     def quantized(bias_correction: bool) -> QuantizedModel:
         def told(stage: str, done: int, total: int) -> None:
@@ -199,11 +206,11 @@ def compress(
                 progress(f"{stage}{', biases' if bias_correction else ''}", done, total)
 
         return quantize_model(
-            smaller,
+            model,
             images,
             normalization,
             replace(options.quantize_options, bias_correction=bias_correction),
-            masks=masks,
+            selections=chosen,
             statistics=statistics,
             provenance={
                 **_provenance(model, calibration, options, len(images)),
@@ -215,6 +222,8 @@ def compress(
 
     if options.bias_correction is not None:
         return quantized(options.bias_correction)
+    if options.rounding == "compensated":
+        return quantized(True)
     fresh = calibration.images[len(images) : 2 * len(images)]
     judged = fresh if len(fresh) else images
     floats = forward(model, normalized(judged, normalization))
@@ -238,8 +247,9 @@ def _imported(
     progress: Progress | None,
 ) -> QuantizedModel:
     """A network that its file has quantized; only what it has not is quantized here."""
+    pruning = options.pruning_of(())
     for asked, what in (
-        (options.sparsity or options.sparsities or options.prunes_groups, "pruning"),
+        (pruning.prunes_units or pruning.prunes_groups, "pruning"),
         (options.budget is not None, "budget"),
         (options.shift_only, "shift_only"),
     ):
@@ -337,56 +347,23 @@ def _output_error(quantized: QuantizedModel, images: Images, floats: FloatTensor
     return float(np.mean((outputs - floats) ** 2))
 
 
-def _without_groups(
+def _selections(
     model: Model,
     images: Images,
     normalization: Normalization,
     options: CompressOptions,
     progress: Progress | None,
-) -> tuple[Model, Masks]:
-    """The model with fewer groups, its weights fitted anew, and the masks of what is left."""
-    if not options.prunes_groups or options.group is None:
-        return model, {}
-    outputs, inputs = options.group
-    pruning = GroupPruning(
-        outputs,
-        inputs,
-        options.group_sparsity,
-        scope=options.scope or "global",
-        shares=options.group_sparsities,
-    )
-    schemes = layer_schemes(model, options.quantize_options)
-
-    def rounding(layer: str, weights: Float) -> Float:
-        scheme = SCHEMES[schemes[layer]]
-        scale = search_scales(weights, scheme)[:, None]
-        levels = round_to_levels(weights / np.where(scale > 0, scale, 1.0), scheme)
-        result: Float = levels * scale
-        return result
-
-    pixels = normalized(images, normalization)
-    return prune_groups(model, pixels, pruning, rounding=rounding, progress=progress)
-
-
-def _masks(model: Model, group_masks: Masks, options: CompressOptions) -> Masks:
-    """Masks of single weights, within those of groups: their weights are zero and go first."""
+) -> dict[str, Selection]:
+    """Which weights each layer may lose."""
     names = weighted_layers(model)
-    ends = {names[0], names[-1]} if options.first_last is not None and names else set()
-    scales = None
-    if options.pruning == "pot-aware" and (options.sparsity > 0 or options.sparsities):
-        scales = weight_scales(model, options.quantize_options)
-    masks = prune(
+    pruning = options.pruning_of((*names[:1], *names[-1:]))
+    return selections(
         model,
-        options.sparsity,
-        method=options.pruning,
-        scope=options.scope or "layer",
-        sparsities=options.sparsities,
-        exclude=ends - set(options.sparsities),
-        scales=scales,
+        normalized(images[:PROBE_IMAGES], normalization),
+        pruning,
+        lambda: weight_scales(model, options.quantize_options),
+        progress,
     )
-    for name, mask in group_masks.items():
-        masks[name] = masks[name] & mask if name in masks else mask
-    return masks
 
 
 def _provenance(

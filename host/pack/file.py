@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bacmac.host.arith.network import ConvOp
+from bacmac.host.arith.network import ConvOp, Shape
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import PackedFileError
 from bacmac.host.files import write_bytes
 from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
 from bacmac.host.pack.container import MAX_FILE_BYTES, container_bytes, parse_container
-from bacmac.host.pack.packer import PACKERS
-from bacmac.host.pack.parse import FORMAT, METADATA_KEY, STORAGE, VERSION, parse_model
+from bacmac.host.pack.formats import DENSE, packer
+from bacmac.host.pack.layer_shape import LayerShape
+from bacmac.host.pack.parse import FORMAT, LOGIT_OFFSET, METADATA_KEY, VERSION, parse_model
+from bacmac.host.pack.parse_layers import Stored
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,7 @@ class PackedModel:
         n_bytes: size of the file.
         model: what it holds.
         layer_bytes: bytes that each layer's packed codes take, by layer name; 0 for a pool.
+        layer_formats: their storage format, by layer name; "" for a pool.
     """
 
     path: str
@@ -44,17 +47,26 @@ class PackedModel:
     n_bytes: int
     model: QuantizedModel
     layer_bytes: dict[str, int]
+    layer_formats: dict[str, str]
 
 
-def write_packed(path: str | Path, model: QuantizedModel) -> None:
+def write_packed(
+    path: str | Path, model: QuantizedModel, formats: Mapping[str, str] | None = None
+) -> None:
     """Write a packed model, whole or not at all.
+
+    Args:
+        path: of the file.
+        model: what it holds.
+        formats: names of storage formats by layer name, as `formats.choose_formats` finds them;
+            layers not named are stored densely.
 
     Raises:
         PackedFileError: the model is outside what the format holds (a kernel of 9, a name with
             control characters, ...); nothing is written.
         OutputError: the file cannot be written.
     """
-    data = packed_bytes(model)
+    data = packed_bytes(model, formats)
     _parse(str(path), data)
     write_bytes(path, data)
 
@@ -66,30 +78,45 @@ def read_packed(path: str | Path) -> PackedModel:
         PackedFileError: naming file, field, found and expected.
     """
     data = _read(path)
-    model, layer_bytes = _parse(str(path), data)
-    digest = hashlib.sha256(data).hexdigest()
-    return PackedModel(str(path), digest, len(data), model, layer_bytes)
+    model, stored = _parse(str(path), data)
+    return PackedModel(
+        path=str(path),
+        sha256=hashlib.sha256(data).hexdigest(),
+        n_bytes=len(data),
+        model=model,
+        layer_bytes={name: how.n_bytes for name, how in stored.items()},
+        layer_formats={name: how.format for name, how in stored.items()},
+    )
 
 
-def packed_bytes(model: QuantizedModel) -> bytes:
-    """The bytes of the file, a function of the model alone.
+def packed_bytes(model: QuantizedModel, formats: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of the file, a function of the model and of `formats` (as `write_packed`) alone.
 
     Raises:
-        ValueError: a level is not in its layer's scheme.
+        ValueError: a level is not in its layer's scheme, or a format cannot hold the layer.
     """
+    named = formats or {}
+    shapes = model.network.shapes
     tensors: dict[str, npt.NDArray[Any]] = {
         "logit_scale": np.ascontiguousarray(model.logit_scale, "<f8")
     }
+    if model.logit_offset.any():
+        tensors[LOGIT_OFFSET] = np.ascontiguousarray(model.logit_offset, "<f8")
     for index, layer in enumerate(model.layers):
-        for name, array in _layer_tensors(layer).items():
+        source = shapes[layer.op.input]
+        for name, array in _layer_tensors(layer, source, named.get(layer.name, DENSE)).items():
             tensors[f"layers.{index}.{name}"] = np.ascontiguousarray(array)
     text = json.dumps(
-        _metadata(model), sort_keys=True, separators=(",", ":"), allow_nan=False, default=_plain
+        _metadata(model, named),
+        sort_keys=True,
+        separators=(",", ":"),
+        allow_nan=False,
+        default=_plain,
     )
     return container_bytes({METADATA_KEY: text}, tensors)
 
 
-def _parse(file: str, data: bytes) -> tuple[QuantizedModel, dict[str, int]]:
+def _parse(file: str, data: bytes) -> tuple[QuantizedModel, dict[str, Stored]]:
     return parse_model(file, *parse_container(file, data))
 
 
@@ -116,11 +143,14 @@ def _read(path: str | Path) -> bytes:
         raise PackedFileError(path, "file", found=found, expected=expected) from error
 
 
-def _layer_tensors(layer: QuantizedLayer) -> dict[str, npt.NDArray[Any]]:
+def _layer_tensors(
+    layer: QuantizedLayer, input_shape: Shape, form: str
+) -> dict[str, npt.NDArray[Any]]:
     tensors: dict[str, npt.NDArray[Any]] = {}
     op = layer.op
     if isinstance(op, ConvOp):
-        tensors["codes"] = PACKERS[STORAGE].pack(op.levels.reshape(-1), SCHEMES[layer.scheme])
+        shape = LayerShape.of(op, input_shape)
+        tensors["codes"] = packer(form).pack(op.levels, SCHEMES[layer.scheme], shape)
         tensors["scale"] = layer.weight_scale.astype("<f8")
         tensors["bias"] = op.bias.astype("<i4")
     if op.requantize is not None:
@@ -131,7 +161,7 @@ def _layer_tensors(layer: QuantizedLayer) -> dict[str, npt.NDArray[Any]]:
     return tensors
 
 
-def _metadata(model: QuantizedModel) -> dict[str, object]:
+def _metadata(model: QuantizedModel, formats: Mapping[str, str]) -> dict[str, object]:
     normalization = model.normalization
     return {
         "format": FORMAT,
@@ -144,12 +174,12 @@ def _metadata(model: QuantizedModel) -> dict[str, object]:
             "mean": [float(value) for value in normalization.mean],
             "std": [float(value) for value in normalization.std],
         },
-        "layers": [_layer(layer) for layer in model.layers],
+        "layers": [_layer(layer, formats.get(layer.name, DENSE)) for layer in model.layers],
         "provenance": dict(model.provenance),
     }
 
 
-def _layer(layer: QuantizedLayer) -> dict[str, object]:
+def _layer(layer: QuantizedLayer, form: str) -> dict[str, object]:
     op = layer.op
     fields: dict[str, object] = {
         "name": layer.name,
@@ -167,7 +197,7 @@ def _layer(layer: QuantizedLayer) -> dict[str, object]:
             "residual": op.residual,
             "groups": op.groups,
             "scheme": layer.scheme,
-            "storage": STORAGE,
+            "storage": form,
             "weight_shape": op.levels.shape,
         }
         return fields | conv
@@ -175,11 +205,12 @@ def _layer(layer: QuantizedLayer) -> dict[str, object]:
 
 
 def _format(activations: ActivationFormat) -> dict[str, object]:
-    return {
+    fields: dict[str, object] = {
         "scale": float(activations.scale),
         "bits": int(activations.bits),
         "signed": bool(activations.signed),
     }
+    return fields | ({"zero": float(activations.zero)} if activations.zero else {})
 
 
 def _plain(value: object) -> object:

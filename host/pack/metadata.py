@@ -95,15 +95,15 @@ class Field:
             self.refuse("an object")
         return {key: Field(self.file, f"{self.name}.{key}", item) for key, item in value.items()}
 
-    def record(self, *keys: str) -> dict[str, Field]:
-        """An object with exactly these keys."""
+    def record(self, *keys: str, optional: Sequence[str] = ()) -> dict[str, Field]:
+        """An object with exactly these keys, and perhaps some of the optional ones."""
         fields = self.mapping()
         missing = [key for key in keys if key not in fields]
-        unknown = sorted(key for key in fields if key not in keys)
+        unknown = sorted(key for key in fields if key not in keys and key not in optional)
         if missing:
             self.refuse(f"the key {missing[0]!r}", "none")
         if unknown:
-            self.refuse("only the keys " + ", ".join(keys), f"the key {unknown[0]!r}")
+            self.refuse("only the keys " + ", ".join((*keys, *optional)), f"the key {unknown[0]!r}")
         return fields
 
     def plain(self, depth: int = MAX_DEPTH) -> object:

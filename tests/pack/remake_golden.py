@@ -1,4 +1,4 @@
-"""Remake tests/pack/golden-v1.safetensors, after a deliberate change of the format.
+"""Remake tests/pack/golden-v2.safetensors, after a deliberate change of the format.
 
 python tests/pack/remake_golden.py
 """
@@ -12,4 +12,4 @@ from conftest import ModelBuilder
 from bacmac.host.pack.file import write_packed
 
 if __name__ == "__main__":
-    write_packed(Path(__file__).with_name("golden-v1.safetensors"), ModelBuilder().tiny())
+    write_packed(Path(__file__).with_name("golden-v2.safetensors"), ModelBuilder().tiny())

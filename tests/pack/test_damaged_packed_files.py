@@ -27,7 +27,7 @@ from bacmac.host.errors import PackedFileError
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.file import packed_bytes, read_packed
 
-GOLDEN = Path(__file__).with_name("golden-v1.safetensors").read_bytes()
+GOLDEN = Path(__file__).with_name("golden-v2.safetensors").read_bytes()
 FUZZ = settings(max_examples=250, deadline=None, derandomize=True, database=None)
 
 
@@ -279,7 +279,7 @@ CASES: dict[str, tuple[Callable[[Parts], bytes], str, str, str]] = {
         meta_text(lambda t: t.replace("255.0", "1e999")), "pixel_max", "Infinity", "a number from"),
     "another format": (meta("format", to="gguf"), "metadata.format", "'gguf'", "bacmac-packed"),
     "no format": (without("format"), "metadata", "none", "the key 'format'"),
-    "newer version": (meta("version", to=2), "version", "version 2", "version 1, the newest"),
+    "newer version": (meta("version", to=3), "version", "version 3", "version 2, the newest"),
     "version a text": (meta("version", to="1"), "version", "'1'", "a whole number"),
     "version true": (meta("version", to=True), "version", "true", "a whole number"),
     "missing key": (without("provenance"), "metadata", "none", "the key 'provenance'"),

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bacmac.host.arith.schemes import NOT_A_CODE, SCHEMES, Scheme
-from bacmac.host.pack.packer import (
+from bacmac.host.pack.bits import (
     BLOCK_CODES,
-    PACKERS,
     pack_codes,
-    pack_finn,
-    pack_levels,
+    pack_words,
     packed_size,
     unpack_codes,
-    unpack_levels,
+    unpack_words,
+    words_size,
 )
+from bacmac.host.pack.codes import pack_levels, unpack_levels
 
 schemes = st.sampled_from(list(SCHEMES.values()))
 
@@ -121,42 +121,11 @@ def test_wrong_sizes_and_types_are_refused():
         pack_codes(np.zeros(3, np.int64), 4)
     with pytest.raises(ValueError, match="not int8 of one dimension"):
         pack_levels(np.zeros((2, 2), np.int8), "pot-4")
-    with pytest.raises(ValueError, match="not int8 of two dimensions"):
-        pack_finn(np.zeros(4, np.int8), 4)
-    with pytest.raises(ValueError, match="codes of 9 bits"):
-        packed_size(3, 9)
+    with pytest.raises(ValueError, match="codes of 17 bits"):
+        packed_size(3, 17)
 
 
 def test_a_strided_view_packs_as_its_copy_does():
     levels = np.resize(SCHEMES["pot-4"].levels, 2001)[::2]
 
     assert np.array_equal(pack_levels(levels, "pot-4"), pack_levels(levels.copy(), "pot-4"))
-
-
-@given(st.integers(1, 8), st.data())
-@settings(max_examples=150, deadline=None, derandomize=True)
-def test_finn_rows_are_little_endian_twos_complement(bits, data):
-    half = 1 << (bits - 1)
-    shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 20)))
-    levels = data.draw(arrays(np.int8, shape, elements=st.integers(-half, half - 1)))
-    packed = pack_finn(levels, bits)
-    n_bytes = -(-shape[1] * bits // 8)
-
-    assert packed.shape == (shape[0], n_bytes)
-    for row, got in zip(levels.tolist(), packed, strict=True):
-        codes = [level % (1 << bits) for level in row]
-        assert got.tobytes() == little_endian_stream(codes, bits, n_bytes)
-
-
-def test_finn_refuses_a_number_that_does_not_fit():
-    with pytest.raises(ValueError, match="-9 does not fit 4 signed bits"):
-        pack_finn(np.array([[1, -9]], np.int8), 4)
-
-
-def test_the_dense_format_is_registered():
-    levels = np.array([1, -64, 0], np.int8)
-    packer = PACKERS["dense"]
-
-    packed = packer.pack(levels, SCHEMES["pot-4"])
-
-    assert packer.unpack(packed, 3, SCHEMES["pot-4"]).tolist() == [1, -64, 0]

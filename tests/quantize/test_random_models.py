@@ -26,7 +26,7 @@ from bacmac.host.model.layers import (
 )
 from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import packed_bytes
-from bacmac.host.pack.parse import MAX_KERNEL
+from bacmac.host.pack.limits import MAX_KERNEL
 
 ACTIVATIONS = [LINEAR, RELU, Activation(0, 6.0), Activation(-1.0, 1.0), Activation(-0.3, 2.0)]
 

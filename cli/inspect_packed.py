@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bacmac.cli.histogram import bar_rows, on_the_grid, sparkline
@@ -16,7 +16,15 @@ from bacmac.host.model.layers import Normalization
 from bacmac.host.pack.file import PackedModel, read_packed
 from bacmac.host.pack.summary import LayerSummary, summarize
 from bacmac.host.runtime.inputs import load_images_for
-from bacmac.host.runtime.score import ArrayWork, Score, Size, exact_score, packed_size, work_on
+from bacmac.host.runtime.score import (
+    ArrayWork,
+    Score,
+    Size,
+    exact_score,
+    packed_size,
+    possible_bytes,
+    work_on,
+)
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.model_report import Fact, Histogram, ModelPage, ProductBar, model_html
 from bacmac.power.sweep import product_energy_j
@@ -25,8 +33,35 @@ from bacmac.power.units import si_text
 BESIDE = 42
 """Columns of the table of histograms, but for names and the histograms themselves."""
 BESIDE_BAR = 34
+HEADS = (
+    *("layer", "op", "weights", "output", "scheme", "zeros", "format", "bytes", "products"),
+    "empty",
+)
+"""Of the page's table."""
 MOST_ROWS = 51
 """Levels or bins of a histogram that stands alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What is to be told of a packed model.
+
+    Attributes:
+        found: the file.
+        layers: a summary of each layer, then of all.
+        score: None where no images were given.
+        size, work: what it takes; no work where no array executes it.
+        possible_bytes: of all weights, by storage format.
+        energy_j: ESTIMATE of an image's products, where there is a coefficient.
+    """
+
+    found: PackedModel
+    layers: Sequence[LayerSummary]
+    score: Score | None
+    size: Size
+    possible_bytes: Mapping[str, int]
+    work: ArrayWork | None
+    energy_j: float | None
 
 
 def inspect_packed(
@@ -52,14 +87,21 @@ def inspect_packed(
     if images is not None:
         with progress() as advance:
             score = exact_score(model, load_images_for(model, images, limit), advance)
-    size, work = packed_size(found), work_on(model, arrays)
-    energy_j = product_energy_j(work, load_coefficients())
+    work = work_on(model, arrays)
+    seen = Findings(
+        found,
+        layers,
+        score,
+        packed_size(found),
+        possible_bytes(model),
+        work,
+        product_energy_j(work, load_coefficients()),
+    )
     if html is not None:
-        write_text(html, model_html(_page(found, layers, score, size, work, energy_j)))
+        write_text(html, model_html(_page(seen)))
         note(f"written: {html} (open it in a browser; it needs no network)")
     if as_json:
-        payload = _payload(found, layers, score, size, work, energy_j)
-        print_json(payload)
+        print_json(_payload(seen))
         return
     if shown is not None:
         _print_histogram(shown)
@@ -74,7 +116,7 @@ def inspect_packed(
     _print_histograms(layers)
     print_table(
         ["trade-off", ""],
-        [(fact.name, fact.value) for fact in _trade_off(score, size, work, energy_j)],
+        [(fact.name, fact.value) for fact in _trade_off(seen)],
         prose=(1,),
     )
     if images is None:
@@ -112,10 +154,9 @@ def _facts(found: PackedModel) -> list[Fact]:
     ]
 
 
-def _trade_off(
-    score: Score | None, size: Size, work: ArrayWork | None, energy_j: float | None
-) -> list[Fact]:
+def _trade_off(seen: Findings) -> list[Fact]:
     """Accuracy, and what it costs."""
+    score, size, work = seen.score, seen.size, seen.work
     measured = "not measured"
     if score is not None:
         measured = (
@@ -123,13 +164,13 @@ def _trade_off(
             f"({score.n_correct:,} of {score.n_images:,} images, exact engine)"
         )
     formats = ", ".join(f"{name} {n:,}" for name, n in size.bytes_by_format.items())
+    others = ", ".join(f"{name} {n:,}" for name, n in seen.possible_bytes.items())
     facts = [
         Fact("accuracy", measured),
         Fact(
-            "bits a weight",
-            f"{size.stored_bits:.2f} stored, {size.code_bits:.2f} as dense codes; "
-            f"bytes by format: {formats}",
+            "bits a weight", f"{size.stored_bits:.2f} stored, {size.code_bits:.2f} as dense codes"
         ),
+        Fact("bytes of weights", f"{formats}; possible: {others}"),
         Fact(
             "products an image",
             f"{size.n_products:,} with a weight that is not zero, {size.density:.1%} of "
@@ -146,11 +187,11 @@ def _trade_off(
             f"skips, save {work.skipped:.1%}",
         )
     )
-    if energy_j is not None:
+    if seen.energy_j is not None:
         facts.append(
             Fact(
                 "energy of products",
-                f"ESTIMATE {si_text(energy_j, 'J')} an image: toggles of a synthesized "
+                f"ESTIMATE {si_text(seen.energy_j, 'J')} an image: toggles of a synthesized "
                 f"{work.scheme} lane at an assumed energy a toggle; nothing is measured",
             )
         )
@@ -195,15 +236,9 @@ def _print_histogram(layer: LayerSummary) -> None:
     )
 
 
-def _payload(
-    found: PackedModel,
-    layers: Sequence[LayerSummary],
-    score: Score | None,
-    size: Size,
-    work: ArrayWork | None,
-    energy_j: float | None,
-) -> dict[str, object]:
-    model = found.model
+def _payload(seen: Findings) -> dict[str, object]:
+    found, model = seen.found, seen.found.model
+    score, size, work = seen.score, seen.size, seen.work
     accuracy = None
     if score is not None:
         accuracy = {
@@ -220,33 +255,34 @@ def _payload(
         "input_shape": list(model.input_shape),
         "input_format": asdict(model.input_format),
         "normalization": asdict(model.normalization),
-        "layers": [layer_json(layer, layer_bytes(found, layer)) for layer in layers],
+        "layers": [
+            {
+                **layer_json(layer, layer_bytes(found, layer)),
+                "format": found.layer_formats.get(layer.name, ""),
+            }
+            for layer in seen.layers
+        ],
         "trade_off": {
             "measured": accuracy,
             **asdict(size),
             "stored_bits_per_weight": size.stored_bits,
             "products_share": size.density,
             "array": None if work is None else {**asdict(work), "skipped_share": work.skipped},
-            "estimated_product_j": energy_j,
+            "possible_bytes": dict(seen.possible_bytes),
+            "estimated_product_j": seen.energy_j,
         },
         "provenance": dict(model.provenance),
     }
 
 
-def _page(
-    found: PackedModel,
-    layers: Sequence[LayerSummary],
-    score: Score | None,
-    size: Size,
-    work: ArrayWork | None,
-    energy_j: float | None,
-) -> ModelPage:
+def _page(seen: Findings) -> ModelPage:
+    found, layers = seen.found, seen.layers
     weighted = [layer for layer in layers if layer.n_weights and layer.op]
     return ModelPage(
         title=f"Packed model: {found.model.name}",
         facts=tuple(_facts(found)),
-        trade_off=tuple(_trade_off(score, size, work, energy_j)),
-        heads=("layer", "op", "weights", "output", "scheme", "zeros", "bytes", "products", "empty"),
+        trade_off=tuple(_trade_off(seen)),
+        heads=HEADS,
         rows=tuple(
             (
                 layer.name,
@@ -256,6 +292,7 @@ def _page(
                 "x".join(map(str, layer.output_shape)),
                 layer.scheme,
                 f"{layer.sparsity:.1%}" if layer.n_weights else "",
+                found.layer_formats.get(layer.name, ""),
                 f"{layer_bytes(found, layer):,}",
                 f"{layer.n_products:,}" if layer.n_weights else "",
                 f"{layer.n_empty_groups / layer.n_groups:.1%}" if layer.n_groups else "",

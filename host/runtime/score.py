@@ -16,6 +16,7 @@ from bacmac.host.importers.images import ImageSet
 from bacmac.host.model.inputs import input_codes
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.file import PackedModel
+from bacmac.host.pack.formats import choose_formats
 from bacmac.host.pack.summary import summarize
 from bacmac.host.runtime.pareto import Correct
 
@@ -164,7 +165,7 @@ def packed_size(packed: PackedModel) -> Size:
     n_bytes: dict[str, int] = {}
     for layer in layers:
         if layer.n_weights:
-            stored = "dense"
+            stored = packed.layer_formats[layer.name]
             n_bytes[stored] = n_bytes.get(stored, 0) + packed.layer_bytes[layer.name]
     return Size(
         n_weights=total.n_weights,
@@ -176,6 +177,21 @@ def packed_size(packed: PackedModel) -> Size:
         n_macs=total.macs,
         n_products=total.n_products,
     )
+
+
+def possible_bytes(model: QuantizedModel) -> dict[str, int]:
+    """Bytes that all weights would take, by storage format.
+
+    Formats that hold every layer, of N:M the best N, and the smallest format for each layer.
+    """
+    weighted = {layer.name for layer in model.layers if layer.has_weights}
+    sizes = [how.n_bytes for name, how in choose_formats(model).items() if name in weighted]
+    totals = {}
+    for name in ("dense", "bitmap", "coo", "nm"):
+        kinds = [[n for full, n in own.items() if full.partition("-")[0] == name] for own in sizes]
+        if all(kinds):
+            totals[name] = sum(min(own) for own in kinds)
+    return {**totals, "smallest each": sum(min(own.values()) for own in sizes)}
 
 
 def work_on(model: QuantizedModel, arrays: Sequence[Array]) -> ArrayWork | None:

@@ -25,6 +25,7 @@ from bacmac.host.manifest.overlay import Geometry
 from bacmac.host.model.layers import Model, Normalization
 from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import read_packed, write_packed
+from bacmac.host.pack.formats import choose_formats
 from bacmac.host.quantize.budget import parse_budget
 from bacmac.host.runtime.evaluate import evaluate_float
 from bacmac.host.runtime.score import (
@@ -185,7 +186,7 @@ class SweepPoint:
 def run_point(
     spec: PointSpec, *, keep: Path | None = None, progress: Progress | None = None
 ) -> SweepPoint:
-    """Make one point.
+    """Make one point. Each layer is stored in the smallest format.
 
     Args:
         spec: what to do.
@@ -208,7 +209,9 @@ def run_point(
         path = keep or Path(folder) / "packed.safetensors"
         try:
             options = compress_options(spec.options, spec.normalization, spec.arrays)
-            write_packed(path, compress(model, calibration, options, progress=progress))
+            quantized = compress(model, calibration, options, progress=progress)
+            chosen = choose_formats(quantized)
+            write_packed(path, quantized, {name: how.name for name, how in chosen.items()})
             packed = read_packed(path)
             score = exact_score(packed.model, test, progress)
         except (InputError, CompileError) as error:

@@ -76,6 +76,8 @@ def test_the_trade_off_holds_the_accuracy_that_run_measures(run, bac_file, test_
     cycles = sum(layer["cycles"] for layer in ran["layers"])
     assert found["array"]["work"]["cycles"] * ran["images"] == cycles
     assert found["stored_bits_per_weight"] == 8 * found["weight_bytes"] / found["n_weights"]
+    assert found["possible_bytes"]["dense"] == found["weight_bytes"] == 9680 // 2
+    assert found["possible_bytes"]["smallest each"] <= min(found["possible_bytes"].values())
     assert 0 < found["products_share"] < 1
     assert found["estimated_product_j"] > 0
 
@@ -113,9 +115,10 @@ def test_the_page_of_a_packed_model_says_what_its_json_says(run, bac_file, test_
     by_name = {row[0]: row for row in cells.rows if row}
     for layer in found["layers"]:
         row = by_name[layer["name"]]
-        assert row[6] == f"{layer['bytes']:,}"
+        assert row[6] == layer["format"]
+        assert row[7] == f"{layer['bytes']:,}"
         if layer["weights"]:
-            assert row[7] == f"{layer['products']:,}"
+            assert row[8] == f"{layer['products']:,}"
             assert row[5] == f"{layer['sparsity']:.1%}"
     weighted = [layer for layer in found["layers"][:-1] if layer["weights"]]
     assert cells.tags.count("svg") == 1 + len(weighted)

@@ -67,8 +67,7 @@ def load_onnx(path: str | Path) -> Model:
     except GraphError as error:
         raise _told(file, error.label, error.reason) from error
     nodes, output = without_softmax(nodes, output)
-    # reading a tensor's shape does not read the tensor
-    uses = Counter(tensor for node in nodes if node.op != "Shape" for tensor in node.inputs)
+    uses = Counter(tensor for node in nodes for tensor in node.read)
     uses[output] += 1
 
     try:

@@ -91,6 +91,13 @@ class Node:
         return copy
 
     @property
+    def read(self) -> list[str]:
+        """The inputs whose values are read, and not only their shape or type."""
+        if self.op == "Shape":
+            return []
+        return self.inputs[:1] if self.op == "CastLike" else self.inputs
+
+    @property
     def weight_input(self) -> str:
         """The tensor that holds the weight, "" for an operator without one."""
         place = _weight_place(self.op)

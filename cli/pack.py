@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.formats import formats_json, print_formats
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
@@ -18,6 +19,7 @@ from bacmac.host.importers.registry import load_model
 from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.compress import compress
 from bacmac.host.pack.file import read_packed, write_packed
+from bacmac.host.pack.formats import DENSE, check_format, choose_formats
 from bacmac.host.pack.summary import skipped_cycles, summarize
 from bacmac.host.quantize.budget import LayerChoice
 from bacmac.overlays.registry import load_overlay
@@ -35,6 +37,15 @@ from bacmac.overlays.registry import load_overlay
 )
 @click.option("-o", "--output", required=True, type=FILE, help="The packed model to write.")
 @compress_options
+@click.option(
+    "--format",
+    "storage",
+    default="dense",
+    show_default=True,
+    metavar="FORMAT",
+    help="How weights are stored: dense, bitmap, coo, nm (or nm-2:4), stream (needs --overlay), or "
+    "auto, the smallest for each layer.",
+)
 @folders_option
 @normalization_options
 @json_option
@@ -44,6 +55,7 @@ def pack(
     calibration: Path | None,
     output: Path,
     overlay: str | None,
+    storage: str,
     folders: tuple[Path, ...],
     pixel_max: float | None,
     mean: str | None,
@@ -64,11 +76,13 @@ def pack(
     )
     manifest = None if overlay is None else load_overlay(overlay, folders).manifest
     options = resolve_options(chosen, manifest, normalization)
+    group = group_shape(manifest)
+    check_format(storage, group)
     with progress() as advance:
         quantized = compress(network, images, options, progress=advance)
-    write_packed(output, quantized)
+    formats = choose_formats(quantized, storage, group)
+    write_packed(output, quantized, {name: how.name for name, how in formats.items()})
     packed = read_packed(output)
-    group = group_shape(manifest)
     summary = summarize(quantized, group)
     choices = _choices(quantized)
     for text in _notes(quantized):
@@ -81,6 +95,7 @@ def pack(
                 "bytes": packed.n_bytes,
                 "layers": [layer_json(layer, layer_bytes(packed, layer)) for layer in summary],
                 "budget": [vars(choice) for choice in choices],
+                "formats": formats_json(formats),
                 "notes": _notes(quantized),
             }
         )
@@ -88,6 +103,8 @@ def pack(
     if choices and options.budget is not None:
         _print_budget(choices, options.budget.kind)
     print_quality(summary)
+    if storage != DENSE:
+        print_formats(formats)
     if group is not None:
         note(f"empty groups save {skipped_cycles(summary):.1%} of the array's cycles")
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")

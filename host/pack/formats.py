@@ -136,13 +136,7 @@ def choose_formats(
     Raises:
         InputError: no such format, or a layer that it cannot hold, named.
     """
-    if wanted == "stream" and group is None:
-        raise InputError(
-            "options",
-            "format",
-            found="stream without an overlay",
-            expected="the overlay whose order it is: its manifest says how large a group is",
-        )
+    check_format(wanted, group)
     shapes = model.network.shapes
     return {
         layer.name: _choose(
@@ -156,6 +150,28 @@ def choose_formats(
         for layer in model.layers
         if isinstance(layer.op, ConvOp)
     }
+
+
+def check_format(wanted: str, group: Group | None = None) -> None:
+    """Refuse what no layer can be stored as, before there are layers.
+
+    Raises:
+        InputError: no such format, or the stream without the group of an overlay.
+    """
+    if wanted == "stream" and group is None:
+        raise InputError(
+            "options",
+            "format",
+            found="stream without an overlay",
+            expected="the overlay whose order it is: its manifest says how large a group is",
+        )
+    try:
+        if wanted not in FORMATS:
+            packer(wanted)
+    except ValueError as error:
+        raise InputError(
+            "options", "format", found=str(error), expected=", ".join(FORMATS)
+        ) from error
 
 
 def layer_formats(
@@ -204,12 +220,7 @@ def _choose(
     wanted: str,
     group: Group | None,
 ) -> FormatChoice:
-    try:
-        n_bytes, refused = layer_formats(levels, scheme, shape, group, wanted)
-    except ValueError as error:
-        raise InputError(
-            "options", "format", found=str(error), expected=", ".join(FORMATS)
-        ) from error
+    n_bytes, refused = layer_formats(levels, scheme, shape, group, wanted)
     fitting = [name for name in n_bytes if _is_meant(name, wanted)]
     if not fitting:
         raise InputError(

@@ -57,7 +57,14 @@ UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_SUM ATAN2 UNSORTED_SEGMENT_MIN SIGN
 """
 _TYPES = _TYPE_NAMES.split()
 _OPERATORS = _OPERATOR_NAMES.split()
-_NUMPY = {"INT32": "<i4", "INT64": "<i8", "INT8": "i1", "UINT8": "u1"}
+_NUMPY = {
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "INT8": "i1",
+    "UINT8": "u1",
+    "FLOAT32": "<f4",
+    "FLOAT16": "<f2",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +100,10 @@ class TfliteTensor:
 
     @cached_property
     def constant(self) -> npt.NDArray[Any]:
-        """The integers of a constant, in its shape; INT4 comes as int8, low nibble first.
+        """The numbers of a constant, in its shape; INT4 comes as int8, low nibble first.
 
         Raises:
-            RefusedError: not a constant, not integers, or bytes that are not its shape's.
+            RefusedError: not a constant, not numbers, or bytes that are not its shape's.
         """
         if self.data is None:
             raise RefusedError(f"{self.label} computed by the network", "a constant")

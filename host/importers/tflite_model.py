@@ -152,15 +152,18 @@ class _Builder:
         elif isinstance(step, Requantize):
             self._lower_requantize(step)
         elif isinstance(step, Convolve):
-            source = self.network.quantization[step.x].scale
+            source = self.network.quantization.get(step.x)
+            unit = step.scale * source.scale if source is not None else 1.0
             levels = np.ascontiguousarray(step.levels.transpose(0, 3, 1, 2))
-            kept = KeptWeights(levels, step.scale)
+            kept = None
+            if levels.dtype == np.int16:
+                kept = KeptWeights(levels.astype(np.int16), step.scale)
             self.lowering.conv(
                 step.name,
                 x,
                 total,
-                kept.weight,
-                (step.bias * (step.scale * source)).astype(np.float32),
+                levels.astype(np.float32) if kept is None else kept.weight,
+                (step.bias * unit).astype(np.float32),
                 stride=step.stride,
                 padding=step.padding,
                 groups=step.groups,
@@ -186,10 +189,16 @@ class _Builder:
                 step.name, tensor, f"{_key(step.y)}:clamped", bounds.low, bounds.high
             )
             tensor = f"{_key(step.y)}:clamped"
-        self.lowering.quantize(step.name, tensor, _key(step.y), self.grid(step.y))
+        if step.y in self.network.quantization:
+            self.lowering.quantize(step.name, tensor, _key(step.y), self.grid(step.y))
+        else:
+            self.lowering.alias(tensor, _key(step.y))
 
     def _lower_requantize(self, step: Requantize) -> None:
         x, y = _key(step.x), _key(step.y)
+        if step.x not in self.network.quantization:
+            self._store(step, x, step.bounds)
+            return
         alike = _alike(self.network.quantization[step.x], self.network.quantization[step.y])
         if alike and step.bounds == UNBOUNDED:
             self.lowering.alias(x, y)
@@ -210,7 +219,19 @@ class _Builder:
         self.lowering.pad(step.name, x, y, step.padding)
 
     def _lower_combine(self, step: Combine) -> None:
-        """A depthwise convolution: of ones and a bias, or of the constant's codes."""
+        """A depthwise convolution: of ones and a bias, or of the constant's codes.
+
+        Between floats it is folded like BatchNorm.
+        """
+        total = f"{_key(step.y)}:sum"
+        if step.constant is None:
+            one, none = np.ones(1), np.zeros(1)
+            sign = -1.0 if step.kind == "subtract" else 1.0
+            values = sign * step.codes.astype(np.float64)
+            gain, shift = (values, none) if step.kind == "multiply" else (one, values)
+            self.lowering.scale(step.name, _key(step.x), total, gain, shift)
+            self._store(step, total, step.bounds)
+            return
         codes = (step.codes - step.constant.zero).astype(np.int16)
         bias = np.zeros(len(codes), np.float32)
         scale = np.full(len(codes), step.constant.scale)
@@ -219,7 +240,6 @@ class _Builder:
             bias = (sign * codes * scale).astype(np.float32)
             codes, scale = np.ones_like(codes), np.ones_like(scale)
         kept = KeptWeights(codes.reshape(-1, 1, 1, 1), scale)
-        total = f"{_key(step.y)}:sum"
         self.lowering.conv(
             step.name, _key(step.x), total, kept.weight, bias, groups=len(codes), kept=kept
         )

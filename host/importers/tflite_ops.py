@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from bacmac.host.importers.lowering import RefusedError
 from bacmac.host.importers.tflite_reading import Reading
@@ -81,15 +82,27 @@ def _dequantize(reading: Reading) -> None:
 def _clamp(reading: Reading) -> None:
     x, axes = reading.source()
     reading.progress.put(reading.y, axes)
-    reading.rescaled(x)
+    if not reading.in_floats(x):
+        reading.rescaled(x)
     reading.emit(Requantize(reading.name, x, reading.y, _CLAMPS[reading.operator.code]))
+
+
+def _factors(
+    reading: Reading, x: int, scale: npt.NDArray[np.float64], *, narrow: bool
+) -> npt.NDArray[np.float64]:
+    """From sums to the output's steps; empty where there are none."""
+    if reading.in_floats(x):
+        return np.zeros(0)
+    scales = reading.grid(x).scale, reading.grid(reading.y).scale
+    return multipliers(scales[0], scale, scales[1], narrow=narrow)
 
 
 def _convolve(reading: Reading) -> None:
     x, axes = reading.image()
     rows, columns, channels = axes.sides
     deep = reading.operator.code == "DEPTHWISE_CONV_2D"
-    levels, scale, narrow = weights_of(reading.weight(), 3 if deep else 0, rank=4)
+    floats = x not in reading.progress.quantization
+    levels, scale, narrow = weights_of(reading.weight(), 3 if deep else 0, rank=4, floats=floats)
     if deep:
         if levels.shape[0] != 1 or levels.shape[3] % channels:
             raise RefusedError(f"weight {levels.shape}", f"(1, rows, columns, n x {channels})")
@@ -113,8 +126,8 @@ def _convolve(reading: Reading) -> None:
             reading.y,
             levels,
             scale,
-            bias_of(reading.bias(), len(levels)),
-            multipliers(reading.grid(x).scale, scale, reading.grid(reading.y).scale, narrow=narrow),
+            bias_of(reading.bias(), len(levels), floats=floats),
+            _factors(reading, x, scale, narrow=narrow),
             stride,
             padding,
             groups,
@@ -127,7 +140,8 @@ def _fully_connected(reading: Reading) -> None:
     x, axes = reading.source()
     if reading.integer(1, "b") != 0:
         raise RefusedError("shuffled weights", "weights in their own order")
-    levels, scale, _ = weights_of(reading.weight(), 0, rank=2)
+    floats = x not in reading.progress.quantization
+    levels, scale, _ = weights_of(reading.weight(), 0, rank=2, floats=floats)
     if levels.shape[1] != math.prod(axes.sides):
         raise RefusedError(f"weight {levels.shape}", f"(outputs, {math.prod(axes.sides)})")
     letters: tuple[str, ...] = ("C" if len(levels) > 1 else "",)
@@ -141,8 +155,8 @@ def _fully_connected(reading: Reading) -> None:
             reading.y,
             np.ascontiguousarray(axes.to_model(levels, 1)),
             scale,
-            bias_of(reading.bias(), len(levels)),
-            multipliers(reading.grid(x).scale, scale, reading.grid(reading.y).scale, narrow=False),
+            bias_of(reading.bias(), len(levels), floats=floats),
+            _factors(reading, x, scale, narrow=False),
             (1, 1),
             (0, 0, 0, 0),
             1,
@@ -159,13 +173,13 @@ def _combine(reading: Reading) -> None:
     x, axes = reading.source(computed[0] if computed else 0)
     reading.progress.put(reading.y, axes)
     bounds = _fused(reading, 0)
-    reading.grid(x)
-    reading.grid(reading.y)
+    floats = reading.in_floats(x)
     if kind == "subtract" and computed[0] != 0:
         raise RefusedError("a constant less a tensor", "a tensor less a constant")
     if len(computed) == 2:
         other, of_other = reading.source(1)
-        reading.grid(other)
+        if floats == (other in reading.progress.quantization):
+            raise RefusedError("a float and a quantized operand", "both the same")
         if kind != "add" or of_other != axes:
             raise RefusedError(
                 f"two tensors of {axes.shape} and {of_other.shape}",
@@ -174,12 +188,10 @@ def _combine(reading: Reading) -> None:
         reading.emit(Add(reading.name, x, reading.y, other, bounds))
         return
     tensor = reading.tensor(inputs[1 - computed[0]])
-    constant = quantization_of(tensor)
-    if constant is None:
-        raise RefusedError(f"{tensor.label} of type {tensor.type}", "INT8 or UINT8")
-    codes = channel_codes(tensor, axes)
-    scale = np.array([constant.scale])
-    multipliers(reading.grid(x).scale, scale, reading.grid(reading.y).scale, narrow=True)
+    codes = channel_codes(tensor, axes, floats=floats)
+    constant = None if floats else quantization_of(tensor)
+    if constant is not None:
+        _factors(reading, x, np.array([constant.scale]), narrow=True)
     reading.emit(Combine(reading.name, x, reading.y, kind, codes, constant, bounds))
 
 
@@ -189,7 +201,6 @@ def _pool(reading: Reading) -> None:
     kernel = (reading.integer(4), reading.integer(3))
     padding, places = window(reading.integer(0, "b"), axes.sides[:2], kernel, stride)
     reading.progress.put(reading.y, spatial_axes((*places, axes.sides[2])))
-    reading.grid(x)
     reading.same_grid(x)
     kind: Literal["average", "max"] = "average"
     if reading.operator.code == "MAX_POOL_2D":
@@ -202,7 +213,8 @@ def _mean(reading: Reading) -> None:
     x, axes = reading.source()
     keep = bool(reading.integer(0, "?"))
     reading.progress.put(reading.y, after_mean(axes, reading.constant(1), keep=keep))
-    reading.rescaled(x)
+    if not reading.in_floats(x):
+        reading.rescaled(x)
     reading.emit(Mean(reading.name, x, reading.y))
 
 
@@ -210,7 +222,8 @@ def _pad(reading: Reading) -> None:
     x, axes = reading.source()
     padding, channels = split_padding(axes, reading.constant(1))
     if reading.operator.code == "PADV2":
-        value, zero = reading.constant(2).reshape(-1)[:2].tolist(), reading.grid(x).zero
+        grid = reading.progress.quantization.get(x)
+        value, zero = reading.constant(2).reshape(-1)[:2].tolist(), grid.zero if grid else 0
         if value != [zero]:
             raise RefusedError(f"padding with code {value}", f"the zero point {zero}")
     top, left, bottom, right = padding
@@ -220,7 +233,6 @@ def _pad(reading: Reading) -> None:
         reading.progress.count(count * sides[2])
     letters = tuple(axes.letter(axis) for axis in range(len(axes.letters)))
     reading.progress.put(reading.y, named(Axes(letters, sides)))
-    reading.grid(x)
     reading.same_grid(x)
     reading.emit(Pad(reading.name, x, reading.y, padding, channels))
 

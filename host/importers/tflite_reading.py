@@ -31,6 +31,7 @@ class Progress:
     graph: TfliteGraph
     axes: dict[int, Axes] = field(default_factory=dict)
     folded: dict[int, Ints] = field(default_factory=dict)
+    dequantized: dict[int, int] = field(default_factory=dict)  # constants, to where their data are
     quantization: dict[int, Quantization] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     n_values: int = 0
@@ -115,8 +116,16 @@ class Reading:
         return x, axes
 
     def tensor(self, index: int) -> TfliteTensor:
-        """What the file says of a tensor."""
-        return self.progress.graph.tensor(index)
+        """What the file says of a tensor; of a constant that it dequantizes first, before that."""
+        return self.progress.graph.tensor(self.progress.dequantized.get(index, index))
+
+    def in_floats(self, x: int) -> bool:
+        """Whether the operator computes on floats: its activations are both float or both codes."""
+        floats = x not in self.progress.quantization
+        if floats != (self.y not in self.progress.quantization):
+            told = " and ".join(self.tensor(each).label for each in (x, self.y))
+            raise RefusedError(f"{told}, float and quantized", "both the same")
+        return floats
 
     def weight(self) -> TfliteTensor:
         """The second input."""
@@ -137,8 +146,7 @@ class Reading:
             found = self.tensor(tensor)
             raise RefusedError(
                 f"{found.label} of type {found.type}",
-                "INT8 or UINT8 activations",
-                "convert with full integer quantization (a representative data set)",
+                "INT8 or UINT8",
             )
         return self.progress.quantization[tensor]
 
@@ -164,6 +172,8 @@ class Reading:
         values = self.tensor(index).constant
         if values.size > MAX_NUMBERS:
             raise RefusedError(f"{self.tensor(index).label} of {values.size} numbers", "a few")
+        if not (np.abs(values.astype(np.float64)) < 2**53).all() or (values % 1).any():
+            raise RefusedError(f"{self.tensor(index).label} of other numbers", "whole numbers")
         return values.astype(np.int64)
 
     def integer(self, field: int, kind: str = "i", *, default: int = 0) -> int:

@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from bacmac.host.arith.network import Padding
 from bacmac.host.importers.tflite_file import TfliteGraph, read_tflite
 from bacmac.host.importers.tflite_integers import Multiplier, code_range, divide, round_half_away
+from bacmac.host.importers.tflite_model import lower_network
 from bacmac.host.importers.tflite_resolve import resolve
 from bacmac.host.importers.tflite_steps import (
     Add,
@@ -41,6 +42,7 @@ from bacmac.host.importers.tflite_steps import (
     Step,
     Window,
 )
+from bacmac.host.model.forward import forward
 
 Ints = npt.NDArray[np.int64]
 Tensor = npt.NDArray[Any]
@@ -53,17 +55,26 @@ ADD_SHIFT = 20
 def run(model: str | Path | TfliteGraph, images: npt.NDArray[np.floating]) -> Tensor:
     """Outputs (N, C, H, W) float32 of images (N, C, H, W), normalized as the network wants them.
 
+    Where a file computes on floats it defines no bits: those networks are computed as `forward`
+    computes them.
+
     Raises:
         ModelFileError: the file cannot be read.
         ValueError: the images are not of the network's input shape.
     """
     graph = model if isinstance(model, TfliteGraph) else read_tflite(model)
     network = resolve(graph)
+    if not network.in_integers:
+        return forward(lower_network(network, graph.file, graph.sha256), _float32(images))
     codes = run_codes(network, images)
     output = network.quantization.get(network.output)
     values = codes if output is None else _real(codes, output)
     arranged: Tensor = values.transpose(0, 3, 1, 2)
     return arranged
+
+
+def _float32(images: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(images, np.float32)
 
 
 def run_codes(network: Network, images: npt.NDArray[np.floating]) -> Tensor:
@@ -111,7 +122,7 @@ def _run_step(network: Network, step: Step, tensors: dict[int, Tensor]) -> Tenso
         return _window(x, step, target)
     if isinstance(step, Convolve):
         acc = _accumulate(x, step, source)
-        acc += step.bias
+        acc += step.bias.astype(np.int64)
         if step.fixed_point:
             scaled = Multiplier.of(step.multiplier).apply(acc)
         else:
@@ -121,13 +132,15 @@ def _run_step(network: Network, step: Step, tensors: dict[int, Tensor]) -> Tenso
         added = tensors[step.other], network.quantization[step.other]
         return _add(x, source, *added, target, step.bounds)
     if isinstance(step, Combine):
+        assert step.constant is not None
+        codes = step.codes.astype(np.int64)
         if step.kind != "multiply":
             sign = -1 if step.kind == "subtract" else 1
-            other = step.codes, step.constant
+            other = codes, step.constant
             return _add(x, source, *other, target, step.bounds, sign=sign)
         # one float32 product after the other, as kernels/mul.cc has it
         factor = np.float32(source.scale) * np.float32(step.constant.scale)
-        wide = (x.astype(np.int64) - source.zero) * (step.codes - step.constant.zero)
+        wide = (x.astype(np.int64) - source.zero) * (codes - step.constant.zero)
         multiplier = _one(float(factor / np.float32(target.scale)))
         return _stored(multiplier.apply(wide), target, step.bounds)
     if isinstance(step, Mean):

@@ -6,13 +6,15 @@ Shapes are followed from the input on; what a file declares of computed tensors 
 
 from __future__ import annotations
 
+import numpy as np
+
 from bacmac.host.errors import ModelFileError
 from bacmac.host.importers.lowering import RefusedError
 from bacmac.host.importers.tflite_file import OPTIONS, TfliteGraph, TfliteOperator
 from bacmac.host.importers.tflite_ops import INPUTS, READERS
 from bacmac.host.importers.tflite_reading import Progress, Reading
 from bacmac.host.importers.tflite_shapes import folded, input_axes
-from bacmac.host.importers.tflite_steps import Network
+from bacmac.host.importers.tflite_steps import Convolve, Network
 
 _SOFTMAX = ("SOFTMAX", "LOG_SOFTMAX")
 _AFTER_SOFTMAX = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
@@ -47,6 +49,11 @@ def resolve(graph: TfliteGraph) -> Network:
             raise _told(graph, reading.label, error) from error
     if not progress.steps or output not in progress.axes:
         raise _told(graph, "output", RefusedError("nothing computed of the image", "a network"))
+    if any(
+        isinstance(step, Convolve) and step.levels.dtype == np.int16 and not step.multiplier.size
+        for step in progress.steps
+    ):
+        notes.append("the file has integers for weights only: these are kept")
     return Network(
         graph.file.stem,
         graph.input,
@@ -102,6 +109,10 @@ def _read(reading: Reading) -> None:
     if operator.code in _FOLDED or of_shape:
         value = folded(progress.graph, operator, progress.axes, progress.folded)
         progress.folded[reading.y] = value
+        return
+    source = operator.inputs[0] if operator.code == "DEQUANTIZE" and operator.inputs else -1
+    if source >= 0 and reading.tensor(source).data is not None:  # weights that floats go with
+        progress.dequantized[reading.y] = source
         return
     if operator.code not in READERS:
         hint = "read are " + ", ".join(sorted(READERS))

@@ -62,18 +62,19 @@ class Convolve(Step):
     """CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED.
 
     Attributes:
-        levels: int16 (C_out, kh, kw, C_in / groups), weight zero points subtracted.
+        levels: int16 (C_out, kh, kw, C_in / groups), weight zero points subtracted; or the
+            weights themselves, float32, which only a float x goes with.
         scale: float64 (C_out,): weight = level * scale.
-        bias: int64 (C_out,), in units of x's scale times `scale`.
+        bias: int64 (C_out,), in units of x's scale times `scale`; float64 where x is float.
         multiplier: float64 (C_out,): from the accumulator to y's steps, computed in the precision
-            that the runtime uses.
+            that the runtime uses; empty where x is float.
         bounds: of the fused activation.
         fixed_point: the runtime's factor is an integer and a shift; else it is float64.
     """
 
-    levels: npt.NDArray[np.int16]
+    levels: npt.NDArray[np.int16] | npt.NDArray[np.float32]
     scale: npt.NDArray[np.float64]
-    bias: npt.NDArray[np.int64]
+    bias: npt.NDArray[np.int64] | npt.NDArray[np.float64]
     multiplier: npt.NDArray[np.float64]
     stride: Pair
     padding: Padding
@@ -99,13 +100,13 @@ class Combine(Step):
 
     Attributes:
         kind: "subtract" is the tensor less the constant.
-        codes: int64 (C,) of the constant.
-        constant: how they are stored.
+        codes: int64 (C,) of the constant; its values, float64, where x is float.
+        constant: how they are stored; None where x is float.
     """
 
     kind: Combination
-    codes: npt.NDArray[np.int64]
-    constant: Quantization
+    codes: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    constant: Quantization | None
     bounds: Bounds
 
 
@@ -183,6 +184,12 @@ class Network:
     steps: tuple[Step, ...]
     quantization: dict[int, Quantization]
     notes: tuple[str, ...]
+
+    @property
+    def in_integers(self) -> bool:
+        """Whether all arithmetic is on codes: floats are only quantized, moved and given out."""
+        only = (Quantize, Dequantize, Same, Every)
+        return all(step.x in self.quantization or isinstance(step, only) for step in self.steps)
 
 
 @dataclass(frozen=True)

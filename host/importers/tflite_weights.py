@@ -7,6 +7,8 @@ point for an activation; one scale, or one an output channel, for a weight, whos
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,7 @@ from bacmac.host.importers.tflite_file import TfliteTensor
 from bacmac.host.importers.tflite_steps import Axes, Quantization
 
 _CODES = {"INT8": (-128, 127), "UINT8": (0, 255)}
+_FLOATS = ("FLOAT32", "FLOAT16")
 MAX_MULTIPLIER = 2.0**30
 
 
@@ -49,25 +52,30 @@ def quantization_of(tensor: TfliteTensor) -> Quantization | None:
 
 
 def weights_of(
-    tensor: TfliteTensor, axis: int, *, rank: int
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.float64], bool]:
+    tensor: TfliteTensor, axis: int, *, rank: int, floats: bool
+) -> tuple[npt.NDArray[np.int16] | npt.NDArray[np.float32], npt.NDArray[np.float64], bool]:
     """The levels of a weight, its scales (C_out,), and whether it is of the UINT8 kind.
 
     Args:
-        tensor: INT8, INT4 or UINT8.
+        tensor: INT8, INT4 or UINT8; with float activations FLOAT32 and FLOAT16 too, whose levels
+            are the weights as float32, and whose scales are 1.
+        floats: whether the activations are float.
         axis: where the output channels are.
         rank: how many axes it must have.
     """
-    if tensor.data is not None and tensor.type not in ("INT4", *_CODES):
+    allowed = ("INT4", *_CODES, *(_FLOATS if floats else ()))
+    if tensor.data is not None and tensor.type not in allowed:
         raise RefusedError(
             f"{tensor.label} of type {tensor.type}",
-            "INT8, INT4 or UINT8 weights",
+            "weights of " + ", ".join(allowed),
             "convert with full integer quantization (a representative data set)",
         )
     codes = tensor.constant
     if codes.ndim != rank or codes.size == 0:
         raise RefusedError(f"{tensor.label} of shape {tensor.shape}", f"{rank} axes, none empty")
     count, scales, zeros = codes.shape[axis], tensor.scales, tensor.zero_points
+    if tensor.type in _FLOATS:
+        return codes.astype(np.float32), np.ones(count), False
     if len(scales) not in (1, count) or (len(scales) > 1 and tensor.axis != axis):
         raise RefusedError(
             f"{tensor.label} with {len(scales)} scales along axis {tensor.axis}",
@@ -90,23 +98,27 @@ def weights_of(
     return levels, wide, legacy
 
 
-def bias_of(tensor: TfliteTensor | None, count: int) -> npt.NDArray[np.int64]:
-    """The bias (count,), zeros where there is none."""
+def bias_of(tensor: TfliteTensor | None, count: int, *, floats: bool) -> npt.NDArray[Any]:
+    """The bias (count,), zeros where there is none; float64 where the activations are float."""
     if tensor is None:
-        return np.zeros(count, np.int64)
-    if tensor.type != "INT32":
-        raise RefusedError(f"bias {tensor.label} of type {tensor.type}", "INT32")
+        return np.zeros(count, np.float64 if floats else np.int64)
+    allowed = _FLOATS if floats else ("INT32",)
+    if tensor.type not in allowed:
+        raise RefusedError(f"bias {tensor.label} of type {tensor.type}", " or ".join(allowed))
     if tensor.shape != (count,):
         raise RefusedError(f"bias {tensor.label} of shape {tensor.shape}", f"({count},)")
     if len(tensor.zero_points) > count or tensor.zero_points.any():
         raise RefusedError(
             f"bias {tensor.label} with a zero point", "one zero point or one a channel, all 0"
         )
-    return tensor.constant.astype(np.int64)
+    return tensor.constant.astype(np.float64 if floats else np.int64)
 
 
-def channel_codes(tensor: TfliteTensor, axes: Axes) -> npt.NDArray[np.int64]:
-    """The codes of a constant operand: one, or one a channel, however it is shaped."""
+def channel_codes(tensor: TfliteTensor, axes: Axes, *, floats: bool) -> npt.NDArray[Any]:
+    """The codes of a constant operand, or its values: one, or one a channel, as it is shaped."""
+    allowed = _FLOATS if floats else tuple(_CODES)
+    if tensor.type not in allowed:
+        raise RefusedError(f"{tensor.label} of type {tensor.type}", " or ".join(allowed))
     channels = axes.sides[2]
     # operands are aligned at their last axes; the file's tensors have N before `letters`
     padded = (1,) * (1 + len(axes.letters) - len(tensor.shape)) + tensor.shape
@@ -120,8 +132,10 @@ def channel_codes(tensor: TfliteTensor, axes: Axes) -> npt.NDArray[np.int64]:
             f"{tensor.label} of shape {tensor.shape} with a tensor of {axes.shape}",
             "one value, or one a channel",
         )
-    codes = tensor.constant.astype(np.int64)
-    vector: npt.NDArray[np.int64] = np.broadcast_to(codes.reshape(-1), channels).copy()
+    codes = tensor.constant.astype(np.float64 if floats else np.int64).reshape(-1)
+    if not np.isfinite(codes).all():
+        raise RefusedError(f"{tensor.label} with NaN or infinity", "finite numbers")
+    vector: npt.NDArray[Any] = np.broadcast_to(codes, channels).copy()
     return vector
 
 

@@ -58,6 +58,18 @@ def residual(w: Weights) -> Callable[[Any], Any]:
     return call
 
 
+def wide(w: Weights) -> Callable[[Any], Any]:
+    """Weights of the 1024 values that the converter wants before it quantizes them alone."""
+    k1, k2, k3, b1 = w(3, 3, 3, 40), w(3, 3, 40, 8), w(8 * 3 * 3, 20), w.bias(40)
+
+    def call(x: Any) -> Any:
+        a = tf.nn.relu(tf.nn.conv2d(x, k1, 2, "SAME") + b1)
+        b = tf.nn.relu(tf.nn.conv2d(a, k2, 2, "SAME"))
+        return tf.matmul(tf.reshape(b, [-1, 8 * 3 * 3]), k3)
+
+    return call
+
+
 def paths(w: Weights) -> Callable[[Any], Any]:
     """Explicit padding, an option-A shortcut, grouped weights, an average pool, a flatten."""
     k1, k2, k3, k4 = w(3, 3, 3, 8), w(3, 3, 8, 12), w(3, 3, 6, 12), w(2 * 2 * 12, 5)
@@ -153,8 +165,9 @@ def converted(
     kind: str = "float32",
     per_channel: bool = True,
     new_quantizer: bool = True,
+    how: str = "integers",
 ) -> bytes:
-    """Full integer quantization by the converter."""
+    """A network by the converter: all "integers", "float32", "float16", or "dynamic" range."""
     rng = np.random.default_rng(SEED)
     images = rng.normal(0, 1, (32, 1, *shape)).astype("f")
     if isinstance(made, tf.keras.Model):
@@ -162,7 +175,13 @@ def converted(
     else:
         function = tf.function(made).get_concrete_function(tf.TensorSpec((1, *shape), tf.float32))
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    if how == "float32":
+        return bytes(converter.convert())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if how == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if how != "integers":
+        return bytes(converter.convert())
     converter.representative_dataset = lambda: ([image] for image in images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(kind)
@@ -269,6 +288,9 @@ def networks() -> dict[str, bytes]:
         "no_channel": converted(no_channel(Weights(8)), (11, 7)),
         "moves": converted(moves(Weights(9)), square),
         "keras": converted(keras, square),
+        "keras_float32": converted(keras, square, how="float32"),
+        "constants_float16": converted(constants(Weights(11), "VALID"), square, how="float16"),
+        "wide_dynamic": converted(wide(Weights(12)), square, how="dynamic"),
         "keras_old_quantizer": converted(keras, square, new_quantizer=False),
     }
     per_tensor = copy.copy(made["residual_per_tensor"])

@@ -431,7 +431,7 @@ CASES: dict[str, tuple[bytes, str]] = {
     "zero point 300": (tensor(4, zero=(300,)), "zero point 300"),
     "zero point -2^60": (tensor(4, zero=(-(1 << 60),)), "zero point -1152921504606846976"),
     "16-bit activations": (tensor(4, type=INT16), "INT16.*16-bit activations"),
-    "float activations": (tensor(4, type=FLOAT32, scale=()), "FLOAT32.*full integer"),
+    "float activations": (tensor(4, type=FLOAT32, scale=()), "float and quantized"),
     "scales too far apart": (tensor(4, scale=(1e-30,)), "factor below 2.30"),
     "weights beyond float32": (
         changed(

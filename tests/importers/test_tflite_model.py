@@ -21,7 +21,8 @@ from bacmac.host.model.inputs import normalized
 from bacmac.host.model.layers import INPUT, Conv, Grid, Normalization, Pool
 
 NETS = Path(__file__).parent / "tflite"
-LOWERED = sorted(path.stem for path in NETS.glob("*.tflite") if path.stem != "edges")
+FLOATS = {"constants_float16", "keras_float32", "wide_dynamic"}
+LOWERED = sorted({path.stem for path in NETS.glob("*.tflite")} - FLOATS - {"edges"})
 CIFAR10 = Normalization(255.0, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 RESNET = "potacc_apot_resnet20_4bit"
 MOBILENET = "potacc_qkeras_mobilenetv2_4bit_icecs2024"
@@ -150,6 +151,28 @@ def test_a_network_that_takes_codes_has_them_as_the_grid_of_its_input() -> None:
     assert unsigned.grids[INPUT].high == 255
     assert signed.grids[INPUT].low == -128
     assert [layer.name for layer in unsigned.layers] == [layer.name for layer in signed.layers]
+
+
+def test_weights_that_alone_are_integers_are_kept_and_told() -> None:
+    model = load_tflite(NETS / "wide_dynamic.tflite")
+    graph = read_tflite(NETS / "wide_dynamic.tflite")
+    first = model.layers[0]
+
+    assert isinstance(first, Conv)
+    assert first.kept is not None
+    weight = graph.tensor(graph.operators[0].inputs[1]).constant
+    assert np.array_equal(first.kept.levels.transpose(0, 2, 3, 1), weight)
+    assert model.grids == {}
+    assert model.is_quantized
+    assert model.notes == ("the file has integers for weights only: these are kept",)
+
+
+@pytest.mark.parametrize("name", ["constants_float16", "keras_float32"])
+def test_a_network_of_floats_has_no_integers(name: str) -> None:
+    model = load_model(NETS / f"{name}.tflite")
+
+    assert not model.is_quantized
+    assert all(layer.kept is None for layer in model.layers if isinstance(layer, Conv))
 
 
 def test_layers_are_named_by_their_weights_without_the_converter_s_words() -> None:

@@ -720,3 +720,17 @@ def test_resnet20_agrees_with_onnxruntime(real_data: Path | None) -> None:
     assert np.mean(np.abs(found - expected) <= 1.01 * step) >= 0.99
     structural = [layer.name for layer in model.layers if isinstance(layer, Conv)]
     assert len(structural) <= 22
+
+
+def test_resnet20_has_the_accuracy_that_was_recorded_for_it(real_data: Path | None) -> None:
+    if real_data is None:
+        model = load_onnx(FILES / "brevitas_qcdq.onnx")
+        assert model.is_quantized
+        return
+    model = load_onnx(real_data / "resnet20_cifar10_qdq_int8.onnx")
+    images = load_images(real_data / "cifar10_test_2000.npz", shape=model.input_shape)
+    assert images.labels is not None
+
+    outputs = forward(model, normalized(images.images, CIFAR10))[:, :, 0, 0]
+
+    assert abs((outputs.argmax(1) == images.labels).mean() - 0.9175) <= 0.003

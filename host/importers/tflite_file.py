@@ -128,6 +128,13 @@ class TfliteTensor:
         nibbles = np.stack([self.data & 15, self.data >> 4], 1).reshape(-1)[:count]
         return ((nibbles ^ 8).astype(np.int8) - 8).reshape(self.shape)
 
+    @property
+    def integers(self) -> npt.NDArray[Any]:
+        """The same of a constant that must be integers: a shape, a permutation."""
+        if self.type in ("FLOAT32", "FLOAT16"):
+            raise RefusedError(f"{self.label} of type {self.type}", "integers")
+        return self.constant
+
 
 @dataclass(frozen=True, eq=False)
 class TfliteOperator:

@@ -83,11 +83,12 @@ class Reading:
                 name = graph.tensor(self.y).name
         except RefusedError:  # a name for a message about that very tensor
             name = ""
-        words = [word for word in name.split(";")[0].split("/") if word]
+        words = [_attribute(word) for word in name.split(";")[0].split("/") if word]
         while len(words) > 1 and _KERNEL_WORD.fullmatch(words[-1]):
             words.pop()
         if len(words) > 1 and _WHOLE_MODEL.fullmatch(words[0]):
             del words[0]
+        words = [word for word in words if word]
         return "/".join(words) or f"{operator.code.lower()}_{operator.index}"
 
     @property
@@ -180,3 +181,9 @@ class Reading:
         """An option, by its number in the schema."""
         options = self.operator.options
         return default if options is None else options.integer(field, kind, default)
+
+
+def _attribute(word: str) -> str:
+    """Of "torch.nn.modules.conv.Conv2d_conv1", as exporters from PyTorch write it, "conv1"."""
+    last = word.rpartition(".")[2]
+    return word if last == word else last.partition("_")[2]

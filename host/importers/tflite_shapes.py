@@ -80,7 +80,7 @@ def input_axes(graph: TfliteGraph, operators: list[TfliteOperator]) -> Axes:
         raise RefusedError(f"an input of shape {shape}", "images or features")
     for operator, before in zip(reversed(chain[:place]), reversed(shapes[:place]), strict=True):
         if operator.code == "TRANSPOSE":
-            permutation = _permutation(graph.tensor(operator.inputs[1]).constant, axes)
+            permutation = _permutation(graph.tensor(operator.inputs[1]).integers, axes)
             letters = [""] * len(axes.letters)
             for index, word in enumerate(axes.letters):
                 letters[permutation[index]] = word
@@ -190,7 +190,7 @@ def reshape_target(
         return tuple(side for index, side in enumerate(before) if index not in gone and index)
     if len(operator.inputs) > 1:
         index = operator.inputs[1]
-        values = known[index] if index in known else graph.tensor(index).constant
+        values = known[index] if index in known else graph.tensor(index).integers
     elif operator.options is not None and operator.code == "RESHAPE":
         values = operator.options.vector(0, np.dtype("<i4"))
     else:
@@ -230,7 +230,7 @@ def folded(
         return np.array([1, *axes[operator.inputs[0]].shape], np.int64)
     values: list[Ints] = []
     for index in operator.inputs:
-        found = known[index] if index in known else graph.tensor(index).constant
+        found = known[index] if index in known else graph.tensor(index).integers
         if found.size > MAX_AXES + 1:
             raise RefusedError(f"{found.size} numbers of a shape", f"at most {MAX_AXES + 1}")
         values.append(found.astype(np.int64))

@@ -488,6 +488,18 @@ CASES: dict[str, tuple[bytes, str]] = {
         then(RESHAPE, Tensor((4,), INT32, scale=())),
         "computed by the network",
     ),
+    "a reshape by floats": (
+        then(RESHAPE, Tensor((2,), FLOAT32, scale=(), data=np.array([1, NAN], "f4").tobytes())),
+        "FLOAT32; expected integers",
+    ),
+    "a transpose by floats": (
+        then(TRANSPOSE, Tensor((4,), FLOAT32, scale=(), data=bytes(16))),
+        "whole numbers|leaves N first",
+    ),
+    "a padding table of fractions": (
+        then(PAD, Tensor((4, 2), FLOAT32, scale=(), data=np.full(8, 0.5, "f4").tobytes())),
+        "whole numbers",
+    ),
     "a reshape to no side": (then(RESHAPE, constant((1,), -1)), "N, and at most"),
     "a number behind the end of a shape": (of_a_shape(2), "STRIDED_SLICE of a shape"),
     "a number before a shape": (of_a_shape(-1), "STRIDED_SLICE of a shape"),

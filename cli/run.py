@@ -110,10 +110,11 @@ def run(
 ) -> None:
     """Stream images through a device with the packed MODEL loaded.
 
-    Of a float MODEL (.onnx, or a .json layer list) it tells the accuracy to measure a packed one
-    by, computed on this machine; only then do --pixel-max, --mean and --std apply.
+    Of a MODEL that is not packed (.onnx, .tflite, or a .json layer list) it tells the accuracy to
+    measure a packed one by, computed on this machine; only then do --pixel-max, --mean and --std
+    apply.
     """
-    if model.suffix in (".onnx", ".json"):
+    if model.suffix in (".onnx", ".tflite", ".json"):
         if trace is not None:
             raise InputError("--trace", "model", found=str(model), expected="a packed model")
         result, where = _run_float(model, images, limit, pixel_max, mean, std), None

@@ -134,6 +134,8 @@ class Entry:
         own = read_method(said, lambda found, expected: self.error("quantized", found, expected))
         scaled = "scale" in self._fields
         key = self.text("weight")
+        if scaled and own is not None and own.name != "none":
+            raise self.error("scale", f"a scale and the method {own.name}", "one of them")
         if scaled:
             stored = self._stored("weight", key)
             if isinstance(stored, ScaledIntegers) or stored.dtype.kind not in "iu":

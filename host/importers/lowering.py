@@ -51,6 +51,8 @@ Pair = tuple[int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
 MAX_ELEMENTS = 1 << 28
 """Of one tensor of one image, or of one weight: far above any SoC, far below a crash."""
+MAX_FOLDED = 1 << 30
+"""Weights that gains are folded into, each counted every time: a chain of gains costs time."""
 MAX_NAME = 48
 
 
@@ -111,12 +113,12 @@ class Lowering:
         self._values: dict[str, _Value] = {input_tensor: _Value(INPUT, input_shape, flat)}
         self._grids: dict[str, Grid] = {}
         self._input_gain, self._input_shift = 1.0, 0.0
-        self._notes: list[str] = []
+        self._notes: dict[str, None] = {}
+        self._folded = 0
 
     def note(self, text: str) -> None:
         """Say of the import what a person must know; once, however often it is said."""
-        if text not in self._notes:
-            self._notes.append(text)
+        self._notes[text] = None
 
     def grid(self, tensor: str) -> Grid | None:
         """The grid that a tensor is on, if its file has put it on one."""
@@ -562,6 +564,9 @@ class Lowering:
         ):
             weight, kept = conv.weight, conv.kept
             if not keeps_weights:
+                self._folded += weight.size
+                if self._folded > MAX_FOLDED:
+                    raise RefusedError("weights scaled again and again", f"{MAX_FOLDED} at most")
                 weight = _float32(conv.weight.astype(np.float64) * gain[:, None, None, None])
                 kept = None if kept is None else _scaled(kept, gain)
             bias = _float32(conv.bias.astype(np.float64) * gain + shift)

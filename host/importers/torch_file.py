@@ -18,13 +18,15 @@ from bacmac.host.importers.torch_notes import Storage, TensorNote
 from bacmac.host.importers.torch_pickle import PickleRefusedError, run_pickle
 from bacmac.host.importers.torch_tensors import Source, element_bytes, read_tensor
 from bacmac.host.importers.weight_file import WeightFile
-from bacmac.host.importers.zip_archive import open_zip
+from bacmac.host.importers.zip_archive import FREE_BYTES, open_zip
 
 MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 """The magic number of the files before the ZIP archive, as its pickle holds it."""
 
 MAX_PICKLE_BYTES = 64 << 20
 LEGACY_VERSION = 1001
+READ_AGAIN = 16
+"""How often the archive's bytes may be read: a storage is read whole for each tensor in it."""
 
 _CHECKPOINT = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "model_state",
@@ -114,8 +116,19 @@ def _open_archive(path: Path, data: bytes) -> tuple[object, Source]:
         if name.startswith(folder)
     }
 
+    held: dict[str, bytes] = {}  # the last storage read: often the next tensor's too
+    left = READ_AGAIN * len(data) + FREE_BYTES
+
     def read(key: str, start: int, count: int) -> bytes:
-        return archive.read(folder + key, f"storage {key!r}")[start : start + count]
+        nonlocal left
+        if key not in held:
+            left -= sizes[key]
+            if left < 0:
+                wanted = f"{READ_AGAIN} times the file at most"
+                raise refuse(f"storage {key!r}", "storages to be read again and again", wanted)
+            held.clear()
+            held[key] = archive.read(folder + key, f"storage {key!r}")
+        return held[key][start : start + count]
 
     return value, Source(path, sizes, read, "<" if order == "little" else ">")
 
@@ -152,7 +165,7 @@ def _open_legacy(path: Path, data: bytes) -> tuple[object, Source]:
 
     def read(key: str, start: int, count: int) -> bytes:
         first, size = places[key]
-        return data[first : first + size][start : start + count]
+        return data[first + start : first + min(size, start + count)]
 
     sizes = {key: count for key, (_, count) in places.items()}
     return value, Source(path, sizes, read, order)

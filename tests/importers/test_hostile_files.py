@@ -27,6 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.errors import BacmacError, ModelFileError
+from bacmac.host.importers import lowering, torch_file
 from bacmac.host.importers.registry import load_model
 from bacmac.host.model.layers import Conv
 
@@ -777,6 +778,42 @@ def test_all_bombs_are_refused_under_a_limit_of_time_and_memory(tmp_path: Path) 
 
     assert ended.stdout.split() == [w for i in range(len(files)) for w in ("refused", str(i))]
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_chain_of_gains_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lowering, "MAX_FOLDED", 1000)
+    np.savez(tmp_path / "net.npz", w=np.ones((2, 1, 3, 3), np.float32), v=np.ones(2, np.float32))
+    parts = dict.fromkeys(("scale", "shift", "mean", "variance"), "v")
+    gains = [{"name": f"b{index}", "op": "batchnorm", **parts} for index in range(100)]
+    conv = {"name": "conv", "op": "conv", "weight": "w"}
+
+    with pytest.raises(ModelFileError, match="again and again"):
+        load_model(layers(tmp_path, weights="net.npz", layers=[conv, *gains]))
+
+
+def test_one_storage_is_not_inflated_for_every_tensor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_file, "READ_AGAIN", 0)
+    monkeypatch.setattr(torch_file, "FREE_BYTES", 200)
+    other = tensor(of=storage(key="1"))
+    pickled = PROTOCOL + b"}(" + put("a") + tensor() + put("b") + other + b"u."
+    (tmp_path / "net.pt").write_bytes(archive(pickled, data__1=WEIGHT.tobytes()))
+    convs = [
+        {"name": f"c{i}", "op": "conv", "weight": "ab"[i % 2], "input": "input"} for i in range(4)
+    ]
+
+    with pytest.raises(ModelFileError, match="again and again"):
+        load_model(layers(tmp_path, layers=[*convs, *sums(4)]))
+
+
+def sums(count: int) -> list[dict[str, Any]]:
+    """Layers that read so many convolutions' outputs, so that the list has one output."""
+    names = ["c0", *(f"s{index}" for index in range(1, count))]
+    return [
+        {"name": names[i], "op": "add", "input": names[i - 1], "with": f"c{i}"}
+        for i in range(1, count)
+    ]
 
 
 # --- mutated files ------------------------------------------------------------------------------

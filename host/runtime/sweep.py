@@ -42,8 +42,9 @@ Done = Callable[[SweepPoint, int, int], None]
 def grid(axes: Mapping[str, Sequence[Option]]) -> tuple[dict[str, Option], ...]:
     """Every combination of options, each once, in the order of the axes.
 
-    What makes no difference is left out: `pruning` and `scope` where nothing is pruned, and where
-    a budget chooses the schemes all but the first of a kind.
+    What makes no difference is left out: how to prune, where nothing is; a share, where a
+    structure N:M is one already; and where a budget chooses the schemes all but the first of a
+    kind.
 
     Args:
         axes: values by field of `CompressOptions`.
@@ -61,8 +62,12 @@ def grid(axes: Mapping[str, Sequence[Option]]) -> tuple[dict[str, Option], ...]:
     found: list[dict[str, Option]] = []
     for values in product(*axes.values()):
         options = dict(zip(axes, values, strict=True))
-        if not any(options.get(name) for name in ("sparsity", "group_sparsity")):
-            options = {k: v for k, v in options.items() if k not in ("pruning", "scope")}
+        idle: tuple[str, ...] = ()
+        if ":" in str(options.get("structure")):
+            idle = ("sparsity",)
+        elif not options.get("sparsity") and not options.get("group_sparsity"):
+            idle = ("pruning", "scope", "structure")
+        options = {name: value for name, value in options.items() if name not in idle}
         if options.get("budget") and "scheme" in options:
             kind = _kind(options["scheme"])
             options["scheme"] = next(s for s in axes["scheme"] if _kind(s) == kind)

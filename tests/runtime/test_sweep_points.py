@@ -207,6 +207,15 @@ def test_the_grid_is_every_combination_once():
     assert len(found) == 2 * (1 + 2)  # what prunes makes no difference where nothing is pruned
     assert {"scheme": "pot-4", "sparsity": 0.0} in found
     assert {"scheme": "pot-3", "sparsity": 0.5, "pruning": "pot-aware"} in found
+    assert grid({"sparsity": (0.0, 0.5), "structure": ("tile", "2:4")}) == (
+        {"sparsity": 0.0},
+        {"structure": "2:4"},
+        {"sparsity": 0.5, "structure": "tile"},
+    )
+    assert grid({"scheme": ("pot-4", "pot-3", "uniform-4"), "budget": ("3bit",)}) == (
+        {"scheme": "pot-4", "budget": "3bit"},
+        {"scheme": "uniform-4", "budget": "3bit"},
+    )
     with pytest.raises(InputError, match="at most"):
         grid({"scheme": ("pot-4",), "sparsity": tuple(i / 20_000 for i in range(20_000))})
 

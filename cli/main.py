@@ -22,6 +22,7 @@ COMMANDS = {
     "pack": "Quantize, prune and pack a float model.",
     "sweep": "Compress a model in many ways; accuracy against bits and products.",
     "recover": "Compress a float model, train it to make good the loss, and pack it.",
+    "export": "Write a packed model's weights in another project's layout, or read them back.",
     "inspect": "Show what a packed model holds, layer by layer.",
     "check": "Run a model file on test vectors, by its own definition and the accelerator's.",
     "run": "Stream images through a device: accuracy, cycles, counters.",

@@ -15,6 +15,7 @@ from bacmac.host.manifest.overlay import Manifest
 from bacmac.host.model.layers import Normalization
 from bacmac.host.pack.compress import IMPORTED, CompressOptions
 from bacmac.host.pack.layer_table import LayerTable, read_layer_table
+from bacmac.host.prune.plan import COMPENSATED, METHODS
 from bacmac.host.quantize.budget import Budget, parse_budget
 from bacmac.power.coefficients import load_coefficients
 from bacmac.power.product_costs import relative_product_costs
@@ -32,7 +33,7 @@ _SCHEMES = (
         "--layer-table",
         type=FILE,
         help='Exceptions by layer, JSON: {"conv1": "uniform-8", "conv2": {"scheme": "pot-3", '
-        '"activation_bits": 6, "sparsity": 0.3, "group_sparsity": 0.5}}.',
+        '"activation_bits": 6, "sparsity": 0.3, "structure": "tile", "group_sparsity": 0.5}}.',
     ),
     click.option(
         "--budget",
@@ -67,6 +68,14 @@ _PRUNING = (
         "--sparsity", type=float, default=0.0, show_default=True, help="Share of weights made zero."
     ),
     click.option(
+        "--structure",
+        metavar="KIND",
+        default="weight",
+        show_default=True,
+        help="What goes to zero together: weight, channel, block (4 input channels of an output), "
+        "tile (4x4), or N:M (at most N of M inputs stay; it is its own --sparsity).",
+    ),
+    click.option(
         "--prune-groups",
         type=float,
         default=0.0,
@@ -80,16 +89,17 @@ _PRUNING = (
     ),
     click.option(
         "--pruning",
-        type=click.Choice(["magnitude", "pot-aware"]),
-        default="magnitude",
+        type=click.Choice(METHODS),
+        default=COMPENSATED,
         show_default=True,
-        help="Which weights go to zero first.",
+        help="Which weights go to zero: chosen together with rounding so that the others can take "
+        "over, or the smallest.",
     ),
     click.option(
         "--scope",
         type=click.Choice(["layer", "global"]),
-        help="Reach the share in each layer, or over all layers together  [default: layer for "
-        "weights, global for groups].",
+        help="Reach the share in each layer, or over all layers together, where it costs least  "
+        "[default: global if --pruning compensated, else layer].",
     ),
 )
 _QUANTIZING = (
@@ -105,7 +115,8 @@ _QUANTIZING = (
         type=click.Choice(list(_BIAS_CORRECTION)),
         default="auto",
         show_default=True,
-        help="Match each channel's mean output; auto tries both and keeps the better.",
+        help="Match each channel's mean output; auto: yes if --rounding compensated, else the "
+        "better of both.",
     ),
     click.option(
         "--activation-bits",
@@ -159,6 +170,8 @@ def resolve_options(
         schemes=table.schemes,
         sparsity=chosen["sparsity"],
         sparsities=table.sparsities,
+        structure=chosen["structure"],
+        structures=table.structures,
         pruning=chosen["pruning"],
         scope=chosen["scope"],
         group_sparsity=chosen["prune_groups"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
@@ -373,12 +374,7 @@ def _provenance(
     n_images: int,
 ) -> dict[str, object]:
     """Plain JSON types; no time and no host name, so that the same inputs give the same file."""
-    words = asdict(options)
-    if options.normalization is not None:
-        words["normalization"] = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(options.normalization).items()
-        }
+    words = json.loads(json.dumps(asdict(options)))
     return {
         "tool": "bacmac",
         "version": importlib.metadata.version("bacmac"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import InputError
+from bacmac.host.prune.structures import parse_pattern
 
 MAX_BYTES = 1 << 20
 
@@ -20,13 +21,15 @@ class LayerTable:
     activation_bits: dict[str, int] = field(default_factory=dict)
     sparsities: dict[str, float] = field(default_factory=dict)
     group_sparsities: dict[str, float] = field(default_factory=dict)
+    structures: dict[str, str] = field(default_factory=dict)
 
 
 def read_layer_table(path: str | Path) -> LayerTable:
     """Read a JSON object of layers: {"conv1": "uniform-8"} or {"conv1": {"scheme": ...}}.
 
     An object may hold `scheme`, `activation_bits` (2 to 8), `sparsity` and `group_sparsity` (0 to
-    below 1). Whether the layers exist is for whoever has the model to say.
+    below 1), and `structure` (of what becomes zero). Whether the layers exist is for whoever has
+    the model to say.
 
     Raises:
         InputError: unreadable, no JSON object, or a value of the wrong kind.
@@ -70,6 +73,11 @@ def _add(table: LayerTable, path: str | Path, layer: str, key: str, value: objec
                 path, where, found=repr(value), expected="one of " + ", ".join(SCHEMES)
             )
         table.schemes[layer] = value
+    elif key == "structure":
+        if not isinstance(value, str):
+            raise InputError(path, where, found=repr(value), expected="a name, or N:M")
+        parse_pattern(value)
+        table.structures[layer] = value
     elif key == "activation_bits":
         if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= 8:
             raise InputError(path, where, found=repr(value), expected="a whole number from 2 to 8")
@@ -85,5 +93,5 @@ def _add(table: LayerTable, path: str | Path, layer: str, key: str, value: objec
             path,
             where,
             found=repr(key),
-            expected="scheme, activation_bits, sparsity or group_sparsity",
+            expected="scheme, activation_bits, sparsity, structure or group_sparsity",
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -112,7 +113,7 @@ def _convex(name: str, steps: Integers, losses: Float, cost: float) -> list[_Seg
             int(steps[b] - steps[a]),
             float((losses[b] - losses[a]) / ((steps[b] - steps[a]) * cost)),
         )
-        for a, b in zip(hull[:-1], hull[1:], strict=True)
+        for a, b in pairwise(hull)
     ]
 
 

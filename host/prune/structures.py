@@ -17,6 +17,7 @@ al. 2021 (arXiv 2104.08378).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ TILE = 4
 MAX_PATTERN = 64
 
 Integers = npt.NDArray[np.int64]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,15 +89,15 @@ class Pattern:
         cheapest = np.argsort(matrix[loses], kind="stable")[:n_zeros]
         kept = np.ones(matrix.shape, np.bool_)
         kept.reshape(-1)[np.flatnonzero(loses)[cheapest]] = False
-        return _model_order(kept, self.shape).reshape(scores.shape)
+        return _model_order(kept, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Both:
     """Zeros of one selection, and those of another that knows them: a `Selection`."""
 
-    first: Units | Pattern
-    second: Units
+    first: Units
+    second: Units | Pattern
 
     def kept(self, scores: Float, progress: float) -> Kept:
         """False where either says so; what the first takes counts among the second's zeros."""
@@ -140,7 +142,7 @@ def unit_numbers(structure: str, shape: tuple[int, ...]) -> Integers:
         return rows * -(-c_in // BLOCK_CHANNELS) + columns // (kh * kw) // BLOCK_CHANNELS
     if structure == "tile":
         numbers = rows // TILE * -(-k // TILE) + columns // TILE
-        return _model_order(numbers, shape).reshape(c_out, k)
+        return _model_order(numbers, shape)
     raise ValueError(f"no structure {structure!r}")
 
 
@@ -151,12 +153,15 @@ def group_numbers(cut: GroupCut, shape: tuple[int, ...]) -> Integers:
     return numbers[:-1].reshape(shape[0], -1)
 
 
-def _window_order(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _window_order(values: Float) -> Float:
     """(C_out, K) in the order of a window's inputs, of values of the weights' shape."""
-    return values.transpose(0, 2, 3, 1).reshape(len(values), -1)
+    matrix: Float = values.transpose(0, 2, 3, 1).reshape(len(values), -1)
+    return matrix
 
 
-def _model_order(matrix: npt.NDArray[np.generic], shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    """The inverse of `_window_order`."""
+def _model_order(matrix: npt.NDArray[Number], shape: tuple[int, ...]) -> npt.NDArray[Number]:
+    """(C_out, K) in the order of the weights, of a matrix in the order of `_window_order`."""
     c_out, c_in, kh, kw = shape
-    return matrix.reshape(c_out, kh, kw, c_in).transpose(0, 3, 1, 2)
+    moved = matrix.reshape(c_out, kh, kw, c_in).transpose(0, 3, 1, 2)
+    ordered: npt.NDArray[Number] = moved.reshape(c_out, -1)
+    return ordered

@@ -113,8 +113,7 @@ def descended(
                 gradient[rows] -= change[:, None] * hessians[group[rows], j]
         if not moved:
             break
-    result: Levels = np.rint(values / scale[:, None]).astype(scheme.levels.dtype)
-    return result
+    return round_to_levels(values / scale[:, None], scheme)
 
 
 def exchanged(
@@ -143,9 +142,8 @@ def exchanged(
         tried = selection.kept(worth, 1.0)
         if np.array_equal(tried, kept):
             break
-        changed = descended(
-            np.where(tried, levels, 0).astype(levels.dtype), weights, tried, scale, hessians, scheme
-        )
+        left: Levels = levels * tried
+        changed = descended(left, weights, tried, scale, hessians, scheme)
         loss = _loss(weights - changed * column, hessians)
         if loss >= least:
             break

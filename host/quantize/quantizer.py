@@ -177,7 +177,10 @@ def _refuse_zeros(model: Model, plan: _Plan) -> None:
     for layer in model.layers:
         if not isinstance(layer, Conv) or plan.schemes[layer.name].has_zero:
             continue
-        n_zeros = int(layer.weight.size - np.count_nonzero(_selected(layer, plan)))
+        kept, selection = _rows(layer.weight) != 0, plan.selections.get(layer.name)
+        if selection is not None:
+            kept &= selection.kept(np.abs(_rows(layer.weight)), 1.0)
+        n_zeros = int(np.count_nonzero(~kept))
         if n_zeros:
             scheme = plan.schemes[layer.name].name
             raise InputError(
@@ -187,12 +190,6 @@ def _refuse_zeros(model: Model, plan: _Plan) -> None:
                 expected=f"none: {scheme} has no zero",
                 hint="choose a scheme with a zero for this layer (ternary has two bits)",
             )
-
-
-def _selected(layer: Conv, plan: _Plan) -> npt.NDArray[np.float32]:
-    """The weights, zero where a mask made before says so."""
-    selection = plan.selections.get(layer.name)
-    return layer.weight * selection.mask if isinstance(selection, Fixed) else layer.weight
 
 
 def _refuse_too_wide(layer: Conv) -> None:
@@ -270,7 +267,8 @@ def _quantize_conv(
         )
         levels, scale, bias = fitted.levels, fitted.scale, fitted.bias
     else:
-        weights = _rows(_selected(layer, plan))
+        if isinstance(selection, Fixed):
+            weights = weights * selection.mask.reshape(weights.shape)
         scale = scales(weights)
         levels = round_to_levels(weights / scale[:, None], scheme)
         if plan.options.bias_correction:

@@ -27,6 +27,7 @@ from bacmac.host.model.layers import (
     Pool,
 )
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.model.sparse_fit import Fixed
 from bacmac.host.quantize.options import QuantizeOptions
 from bacmac.host.quantize.propagate import run_op
 from bacmac.host.quantize.quantizer import quantize_model
@@ -197,7 +198,7 @@ def test_masked_weights_are_zero_and_the_error_is_against_all_weights() -> None:
     model = everything_model()
     mask = np.random.default_rng(5).random(model.layers[0].weight.shape) < 0.5
 
-    pruned = quantize(masks={"stem": mask}).layers[0]
+    pruned = quantize(selections={"stem": Fixed(mask)}).layers[0]
 
     assert (pruned.op.levels[~mask] == 0).all()
     assert pruned.relative_squared_error > quantize().layers[0].relative_squared_error + 0.2

@@ -27,6 +27,7 @@ from bacmac.host.model.layers import (
 from bacmac.host.pack.compress import CompressOptions, compress
 from bacmac.host.pack.file import packed_bytes
 from bacmac.host.pack.limits import MAX_KERNEL
+from bacmac.host.prune.plan import COMPENSATED, METHODS
 
 ACTIVATIONS = [LINEAR, RELU, Activation(0, 6.0), Activation(-1.0, 1.0), Activation(-0.3, 2.0)]
 
@@ -115,11 +116,17 @@ def test_any_options_give_a_model_that_packs(seed: int) -> None:
     images = (rng.standard_normal((5, *model.input_shape)) * 10.0 ** rng.integers(-3, 3)).astype(
         np.float32
     )
+    schemes = [name for name, scheme in SCHEMES.items() if scheme.has_zero]
+    pruning = METHODS[rng.integers(len(METHODS))]
+    structures = ["weight", "channel", "block", "tile", "2:4"] if pruning == COMPENSATED else []
+    structure = str(rng.choice([*structures, "weight"]))
+    sparsity = float(rng.choice([0, 0.3, 0.7]))
     options = CompressOptions(
-        list(SCHEMES)[rng.integers(len(SCHEMES))],
+        schemes[rng.integers(len(schemes))],
         first_last=[None, "uniform-8"][rng.integers(2)],
-        sparsity=float(rng.choice([0, 0.3, 0.7])),
-        pruning=["magnitude", "pot-aware"][rng.integers(2)],
+        sparsity=0.0 if structure == "2:4" else sparsity,
+        structure=structure,
+        pruning=pruning,
         scope=["layer", "global"][rng.integers(2)],
         rounding=["nearest", "compensated"][rng.integers(2)],
         bias_correction=False,

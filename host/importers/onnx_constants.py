@@ -105,8 +105,9 @@ def _size(node: Node) -> int:
             return math.prod(np.broadcast_shapes(*shapes))
         except ValueError as error:
             raise RefusedError(f"constants of {shapes}", "shapes that fit") from error
-    if node.op == "Gather":
-        return math.prod(shapes[0][1:]) * math.prod(shapes[1]) if len(shapes) > 1 else 0
+    if node.op == "Gather" and len(shapes) > 1:
+        least = min((side for side in shapes[0] if side), default=1)  # whichever axis it takes from
+        return math.prod(shapes[0]) // least * math.prod(shapes[1])
     return sum(math.prod(shape) for shape in shapes)
 
 

@@ -83,14 +83,14 @@ def without_softmax(nodes: Sequence[Node], output: str) -> tuple[list[Node], str
     Returns the nodes and the name of their output; the same ones where there is no Softmax.
     """
     writers = {tensor: node for node in nodes for tensor in node.outputs}
-    dropped: list[Node] = []
+    dropped: set[int] = set()
     tensor = output
     while tensor in writers and writers[tensor].op in _AFTER_SOFTMAX:
-        dropped.append(writers[tensor])
+        dropped.add(id(writers[tensor]))
         tensor = writers[tensor].inputs[0] if writers[tensor].inputs else ""
     if tensor not in writers or writers[tensor].op not in SOFTMAX:
         return list(nodes), output
-    return [node for node in nodes if node not in dropped], tensor
+    return [node for node in nodes if id(node) not in dropped], tensor
 
 
 def _inlined(

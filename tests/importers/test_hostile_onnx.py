@@ -300,6 +300,17 @@ CASES: dict[str, tuple[Any, str]] = {
     "function without an end": (endless_function(), "without an end"),
     "function bomb": (function_bomb(), "more than 20000 nodes"),
     "constants that grow": (chained_constants(), "a constant of"),
+    "a gather that makes much of little": (
+        model(
+            node("Gather", "thin", "many", output="e", axis=1),
+            node("Mul", "x", "e"),
+            constants={
+                "thin": np.ones((200_000, 1), np.float32),
+                "many": np.zeros(200_000, np.int64),
+            },
+        ),
+        "a constant of",
+    ),
     "huge constant": (
         model(
             node("ConstantOfShape", "n", output="e"),

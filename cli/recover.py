@@ -5,58 +5,39 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
+from bacmac.cli.choices import FILE, folders_option
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
-from bacmac.host.arith.schemes import SCHEMES
-from bacmac.host.errors import InputError
+from bacmac.cli.pack_options import compress_options, group_shape, resolve_options
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
-from bacmac.host.pack.compress import CompressOptions
 from bacmac.host.pack.file import read_packed, write_packed
-from bacmac.host.pack.layer_table import LayerTable, read_layer_table
 from bacmac.host.pack.summary import summarize
 from bacmac.host.recover.options import RecoverOptions
 from bacmac.host.recover.recovery import recover as train
 from bacmac.host.recover.report import EpochReport
+from bacmac.overlays.registry import load_overlay
 
-_FILE = click.Path(path_type=Path)
-_SCHEME = click.Choice(list(SCHEMES))
 _DEFAULTS = RecoverOptions()
-FEW_ZEROS = 0.3
-"""Share of zeros that compensated rounding makes good by itself."""
 
 
 @click.command()
-@click.argument("model", type=_FILE)
+@click.argument("model", type=FILE)
+@click.option("--layers", type=FILE, help="Layer list of a MODEL that holds weights alone.")
 @click.option(
     "--images",
     "image_file",
     required=True,
-    type=_FILE,
+    type=FILE,
     metavar="IMAGES",
     help="Image set (.npz with `images`) to train on; ranges are found on its first images.",
 )
-@click.option("-o", "--output", required=True, type=_FILE, help="The packed model to write.")
-@click.option("--scheme", type=_SCHEME, default="pot-4", show_default=True, help="Weight scheme.")
-@click.option("--first-last", type=_SCHEME, help="Weight scheme of the first and last layer.")
-@click.option(
-    "--layer-table",
-    type=_FILE,
-    help='Exceptions by layer, JSON: {"conv1": {"scheme": "uniform-8", "sparsity": 0.3}}.',
-)
-@click.option(
-    "--sparsity", type=float, default=0.0, show_default=True, help="Share of weights made zero."
-)
-@click.option(
-    "--scope",
-    type=click.Choice(["layer", "global"]),
-    help="Reach the share in each layer, or over all together  [default: global over "
-    "--prune-epochs, layer without].",
-)
+@click.option("-o", "--output", required=True, type=FILE, help="The packed model to write.")
 @click.option(
     "--epochs",
     type=int,
@@ -67,8 +48,9 @@ FEW_ZEROS = 0.3
 @click.option(
     "--prune-epochs",
     type=int,
-    help="Before that, in float, while zeros rise to --sparsity; 0 makes them at once  [default: "
-    "four times --epochs where --sparsity is above 0.3, else 0].",
+    default=_DEFAULTS.prune_epochs,
+    show_default=True,
+    help="Before that, in float, while zeros rise to --sparsity; 0 leaves them to --pruning.",
 )
 @click.option(
     "--lr",
@@ -117,36 +99,20 @@ FEW_ZEROS = 0.3
 )
 @click.option(
     "--checkpoint",
-    type=_FILE,
+    type=FILE,
     help="Written after each epoch; where it exists, the run goes on from it.",
 )
-@click.option(
-    "--activation-bits",
-    type=click.IntRange(2, 8),
-    default=8,
-    show_default=True,
-    help="Bits of stored activations.",
-)
-@click.option(
-    "--calibration-images",
-    type=click.IntRange(1),
-    default=512,
-    show_default=True,
-    help="How many images ranges are found on, from the start of the set.",
-)
+@compress_options
+@folders_option
 @normalization_options
 @json_option
 def recover(
     model: Path,
+    layers: Path | None,
     image_file: Path,
     output: Path,
-    scheme: str,
-    first_last: str | None,
-    layer_table: Path | None,
-    sparsity: float,
-    scope: str | None,
     epochs: int,
-    prune_epochs: int | None,
+    prune_epochs: int,
     lr: float,
     prune_lr: float,
     batch: int,
@@ -156,41 +122,32 @@ def recover(
     held_out: float,
     threads: int | None,
     checkpoint: Path | None,
-    activation_bits: int,
-    calibration_images: int,
+    overlay: str | None,
+    folders: tuple[Path, ...],
     pixel_max: float | None,
     mean: str | None,
     std: str | None,
     as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Compress MODEL, train it for a few epochs to make good what that cost, and pack it.
 
     Needs the extra `train`. The network learns to give the float network's outputs; labels are not
-    needed. With --checkpoint a run that was stopped, by Ctrl-C too, goes on where it was.
+    needed. With --checkpoint a run that was stopped, by Ctrl-C too, goes on where it was. How it is
+    compressed is told as to `bacmac pack`; a file's own integers are not kept.
     """
-    network = load_model(model)
+    network = load_model(model, layers)
     images = load_images(image_file, shape=network.input_shape)
-    normalization = resolve_normalization(images, pixel_max, mean, std)
-    table = read_layer_table(layer_table) if layer_table else LayerTable()
-    if table.group_sparsities:
-        raise InputError(
-            layer_table or "", "group_sparsity", found="a share", expected="none: see bacmac pack"
-        )
-    compress_options = CompressOptions(
-        scheme=scheme,
-        first_last=first_last,
-        schemes=table.schemes,
-        sparsity=sparsity,
-        sparsities=table.sparsities,
-        scope=scope,
-        activation_bits=activation_bits,
-        activation_bits_table=table.activation_bits,
-        calibration_images=calibration_images,
-        normalization=normalization,
+    normalization = resolve_normalization(
+        images, pixel_max, mean, std, channels=network.input_shape[0]
     )
+    manifest = None if overlay is None else load_overlay(overlay, folders).manifest
+    compressing = resolve_options(chosen, manifest, normalization)
+    if network.is_quantized:
+        note("The file's integers are trained as floats; its network is what is imitated.")
     options = RecoverOptions(
         epochs=epochs,
-        prune_epochs=_prune_epochs(sparsity, epochs) if prune_epochs is None else prune_epochs,
+        prune_epochs=prune_epochs,
         learning_rate=lr,
         prune_learning_rate=prune_lr,
         batch=batch,
@@ -205,7 +162,7 @@ def recover(
         recovered = train(
             network,
             images,
-            compress_options,
+            compressing,
             options,
             checkpoint=checkpoint,
             progress=advance,
@@ -213,7 +170,7 @@ def recover(
         )
     write_packed(output, recovered.model)
     packed = read_packed(output)
-    layers = summarize(recovered.model)
+    summary = summarize(recovered.model, group_shape(manifest))
     if as_json:
         print_json(
             {
@@ -221,18 +178,13 @@ def recover(
                 "sha256": packed.sha256,
                 "bytes": packed.n_bytes,
                 "epochs": [asdict(report) for report in recovered.reports],
-                "layers": [layer_json(layer, layer_bytes(packed, layer)) for layer in layers],
+                "layers": [layer_json(layer, layer_bytes(packed, layer)) for layer in summary],
             }
         )
         return
     _print_epochs(recovered.reports, labelled=labelled)
-    print_quality(layers)
+    print_quality(summary)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
-
-
-def _prune_epochs(sparsity: float, epochs: int) -> int:
-    """Zeros that rounding alone makes good need no epochs in float (docs/recovery.md)."""
-    return 4 * epochs if sparsity > FEW_ZEROS else 0
 
 
 def _sentence(report: EpochReport, *, labelled: bool) -> str:

@@ -64,10 +64,18 @@ def training_set(
     )
 
 
-def split(images: TrainingSet, share: float, seed: int) -> tuple[TrainingSet, TrainingSet]:
-    """What is trained on, and what is held out: a share chosen by the seed; never all of them."""
-    order = torch.randperm(len(images), generator=generator(seed, SPLIT, 0))
+def split(
+    images: TrainingSet, share: float, seed: int, n_calibrated: int
+) -> tuple[TrainingSet, TrainingSet]:
+    """What is trained on, and what is held out: a share chosen by the seed; never all of them.
+
+    The first `n_calibrated` images are held out only where the others do not suffice: the network
+    that training starts from was fitted to them, and would look better than it is.
+    """
     n_held = min(round(share * len(images)), len(images) - 1)
+    order = torch.randperm(len(images), generator=generator(seed, SPLIT, 0))
+    fresh = order >= n_calibrated
+    order = torch.cat([order[fresh], order[~fresh]])
     return images.part(order[n_held:]), images.part(order[:n_held])
 
 

@@ -284,7 +284,7 @@ def _on_grid(grid: Grid, x: Tensor) -> Tensor:
     """As `Grid.snap`; the gradient passes within the grid's reach."""
     x = x.clamp((grid.low - grid.zero) * grid.scale, (grid.high - grid.zero) * grid.scale)
     ratio = x.detach() / grid.scale
-    whole = float(grid.zero).is_integer()
+    whole = float(grid.zero).is_integer() and grid.rounding != "half-away-code"
     codes = _ROUNDINGS[grid.rounding](ratio if whole else ratio + grid.zero)
     codes = (codes + grid.zero if whole else codes).clamp(grid.low, grid.high)
     return x + ((codes - grid.zero) * grid.scale - x.detach())
@@ -294,6 +294,7 @@ _ROUNDINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "half-even": torch.round,
     "half-up": lambda x: torch.floor(x + 0.5),
     "half-away": lambda x: torch.trunc(x + torch.copysign(torch.tensor(0.5), x)),
+    "half-away-code": lambda x: torch.trunc(x + torch.copysign(torch.tensor(0.5), x)),
     "floor": torch.floor,
     "ceil": torch.ceil,
 }

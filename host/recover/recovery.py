@@ -122,7 +122,9 @@ def _stages(run: _Run, file: Path | None) -> Recovered:
     # of an output that is a map no label says what is right
     labels = run.images.labels if run.model.output_shape[1:] == (1, 1) else None
     everything = batches.training_set(run.images.images, labels, normalization)
-    images, held_out = batches.split(everything, options.held_out, options.seed)
+    images, held_out = batches.split(
+        everything, options.held_out, options.seed, run.compress_options.calibration_images
+    )
     teacher = Network(run.model)
     reports = list(found.reports) if found is not None else []
 
@@ -229,17 +231,28 @@ def _check(
             found=f"class {images.labels.max()}",
             expected=f"0 to {n_classes - 1}, the outputs of {model.name!r}",
         )
-    if options.prune_epochs and not _prunes(compress_options):
+    if options.prune_epochs:
+        _check_pruning(compress_options, options.prune_epochs)
+
+
+def _check_pruning(compress_options: CompressOptions, prune_epochs: int) -> None:
+    """Zeros can only rise one by one, and to a share."""
+    pruning = compress_options.pruning_of(())
+    if not (pruning.sparsity or any(pruning.sparsities.values())):
         raise InputError(
             "options",
             "prune_epochs",
-            found=f"{options.prune_epochs}, and no share of zeros to reach",
+            found=f"{prune_epochs}, and no share of zeros to reach",
             expected="a sparsity above 0, or 0 epochs",
         )
-
-
-def _prunes(options: CompressOptions) -> bool:
-    return options.sparsity > 0 or any(share > 0 for share in options.sparsities.values())
+    structures = {pruning.structure, *pruning.structures.values()} - {"weight"}
+    if structures or pruning.prunes_groups:
+        raise InputError(
+            "options",
+            "prune_epochs",
+            found=f"{prune_epochs}, and {min(structures, default='group')}s to prune",
+            expected="single weights to prune, or 0 epochs",
+        )
 
 
 def _pools(model: Model, options: CompressOptions) -> tuple[Pool, ...]:
@@ -277,8 +290,9 @@ def _pruned_model(
 
 
 def _masks(quantized: QuantizedModel, options: CompressOptions) -> dict[str, Any]:
-    """Which levels may change: all but the zeros of layers that were pruned."""
-    if not (_prunes(options) or options.prunes_groups):
+    """Which levels may change: all but the zeros, where anything was pruned."""
+    pruning = options.pruning_of(())
+    if not (pruning.prunes_units or pruning.prunes_groups):
         return {}
     return {
         layer.name: layer.op.levels != 0

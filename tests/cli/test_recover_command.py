@@ -45,17 +45,6 @@ def test_a_network_is_trained_packed_and_told_of(
     assert packed.model.provenance["recovery"]["options"]["prune_epochs"] == 1  # type: ignore[index]
 
 
-def test_many_zeros_rise_before_weights_are_rounded(run: Run, arguments: list[object]) -> None:
-    many = run(*arguments, "--sparsity", 0.5, "--json")
-    few = run(*arguments, "--sparsity", 0.2, "--json")
-
-    stages = [
-        [report["stage"] for report in json.loads(done.out)["epochs"]] for done in (many, few)
-    ]
-    assert stages[0].count("prune") == 4
-    assert "prune" not in stages[1]
-
-
 def test_json_and_a_checkpoint_that_a_second_run_finds_done(
     run: Run, arguments: list[object], tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from bacmac.power.drawing import IDLE, PAGE, new_figure, page_svg
@@ -14,6 +16,8 @@ from bacmac.power.model_report import Histogram, ProductBar
 FILLED, ZERO = "#0f8bb3", "#8a94a3"
 MOST_BARS = 63
 """Levels that get a bar of their own; more are drawn as one outline."""
+TOWERS = 2.0
+"""How many times the tallest other level zero must be to be cut."""
 LETTERS = 60
 """That fit below the axis, gaps included."""
 TALL = 18.0
@@ -40,6 +44,7 @@ def histogram_figure(histogram: Histogram, number: int) -> str:
         else:
             edges = np.arange(len(levels) + 1) - 0.5
             axes.stairs(shares, edges, fill=True, color=FILLED)
+        _cut_zero(axes, levels, shares)
         ticks = _level_ticks(levels)
         axes.xaxis.set_major_locator(FixedLocator(ticks))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{levels[round(x)]}"))
@@ -78,6 +83,24 @@ def products_figure(bars: Sequence[ProductBar]) -> str:
         axes.set_xlabel("products of an image (% of all)")
         figure.legend(loc="outside upper left", ncols=2, columnspacing=1, borderpad=0.1)
         return page_svg(figure, "products", "Products of every layer, zero weights set off")
+
+
+def _cut_zero(axes: Axes, levels: Sequence[int], shares: npt.NDArray[np.float64]) -> None:
+    """Where zero towers above all others, let it reach over the top and say how far it goes."""
+    others = [share for level, share in zip(levels, shares, strict=True) if level]
+    tallest = max(others, default=0.0)
+    if 0 not in levels or tallest <= 0 or shares[levels.index(0)] < TOWERS * tallest:
+        return
+    place = levels.index(0)
+    axes.set_ylim(0, 1.2 * tallest)
+    axes.annotate(
+        f" zero: {shares[place]:.1f} %",
+        (place, 1.2 * tallest),
+        (3, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=10,
+    )
 
 
 def _level_ticks(levels: Sequence[int]) -> list[int]:

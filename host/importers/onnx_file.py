@@ -17,6 +17,7 @@ from bacmac.host.errors import MissingExtraError, ModelFileError
 from bacmac.host.importers.arrays import MAX_FILE_BYTES, read_bounded
 from bacmac.host.importers.lowering import Lowering, RefusedError
 from bacmac.host.importers.onnx_constants import Budget, compute, is_constant
+from bacmac.host.importers.onnx_data import StoredOutside, array_of, text_of
 from bacmac.host.importers.onnx_graph import (
     MAX_NODES,
     SOFTMAX,
@@ -24,7 +25,7 @@ from bacmac.host.importers.onnx_graph import (
     ordered_nodes,
     without_softmax,
 )
-from bacmac.host.importers.onnx_node import ONNX_DOMAINS, Node, StoredOutside, array_of, text_of
+from bacmac.host.importers.onnx_node import ONNX_DOMAINS, Node
 from bacmac.host.importers.onnx_ops import lower_node
 from bacmac.host.importers.onnx_shapes import reads_channels_last
 from bacmac.host.importers.onnx_tensors import Tensors

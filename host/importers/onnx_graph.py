@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bacmac.host.importers.lowering import RefusedError
-from bacmac.host.importers.onnx_node import ONNX_DOMAINS, Node, text_of
+from bacmac.host.importers.onnx_data import text_of
+from bacmac.host.importers.onnx_node import ONNX_DOMAINS, Node
 from bacmac.host.importers.onnx_tensors import Array, Tensors
 
 MAX_NODES = 20_000

@@ -183,6 +183,27 @@ def conv_of_floats_in_a_narrow_range(net: Net) -> Built:
     return net.op("Conv", "x", weight), np.clip(np.rint(values * 4), -7, 7), np.full(5, 0.25)
 
 
+def conv_of_floats_to_int4(net: Net) -> Built:
+    values = net.random.normal(0, 1, (5, 4, 3, 3)).astype(np.float32)
+    zero = net.narrow(TensorProto.INT4, np.array(0))
+    codes = net.op("QuantizeLinear", net.const(values), net.const(0.25), zero)
+    weight = net.op("DequantizeLinear", codes, net.const(0.25), zero)
+    return net.op("Conv", "x", weight), np.clip(np.rint(values * 4), -8, 7), np.full(5, 0.25)
+
+
+def conv_of_onnxruntimes_own_operator(net: Net) -> Built:
+    """Of 16 bits and before opset 21: in onnxruntime's domain."""
+    levels, zero = net.codes(5, 4, 3, 3, low=-9999, high=9999), net.const(0, np.int16)
+    weight = net.op(
+        "DequantizeLinear",
+        net.const(levels, np.int16),
+        net.const(1e-4),
+        zero,
+        domain="com.microsoft",
+    )
+    return net.op("Conv", "x", weight), levels, np.full(5, np.float32(1e-4))
+
+
 def conv_of_a_turned_weight(net: Net) -> Built:
     """Stored (kh, kw, in, out), as Keras has it."""
     levels, scale = net.codes(3, 3, 4, 5), net.spread(5)
@@ -250,7 +271,8 @@ def matmul(net: Net) -> Built:
 WEIGHTS: list[Callable[[Net], Built]] = [
     conv_per_tensor, conv_per_channel, conv_by_negative_axis, conv_of_uint8, conv_of_int16,
     conv_of_int4, conv_of_uint4, conv_of_floats_quantized_in_the_graph,
-    conv_of_floats_in_a_narrow_range, conv_of_a_turned_weight, conv_of_a_reshaped_weight,
+    conv_of_floats_in_a_narrow_range, conv_of_floats_to_int4, conv_of_onnxruntimes_own_operator,
+    conv_of_a_turned_weight, conv_of_a_reshaped_weight,
     conv_of_a_scaled_weight, conv_then_batchnorm, depthwise, gemm_of_rows, gemm_of_columns, matmul,
 ]  # fmt: skip
 
@@ -259,7 +281,7 @@ WEIGHTS: list[Callable[[Net], Built]] = [
 def test_every_integer_of_a_weight_is_kept(build: Callable[[Net], Built], tmp_path: Path) -> None:
     net = Net()
     output, levels, scale = build(net)
-    path = net.save(tmp_path / "net.onnx", output)
+    path = net.save(tmp_path / "net.onnx", output, ("com.microsoft",))
     x = net.random.normal(0, 1, (3, 4, 9, 7)).astype(np.float32)
 
     model = load_onnx(path)

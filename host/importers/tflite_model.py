@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from bacmac.host.importers.tflite_steps import (
     Step,
     Window,
 )
-from bacmac.host.model.layers import Grid, KeptWeights, Model
+from bacmac.host.model.layers import Grid, KeptWeights, Model, Rounding
 
 
 def load_tflite(path: str | Path) -> Model:
@@ -182,7 +182,9 @@ class _Builder:
             assert isinstance(step, Window)
             self._lower_window(step)
 
-    def _store(self, step: Step, tensor: str, bounds: Bounds) -> None:
+    def _store(
+        self, step: Step, tensor: str, bounds: Bounds, rounding: Rounding = "half-away"
+    ) -> None:
         """Clamp a step's values and put them on the grid of its output."""
         if bounds != UNBOUNDED:
             self.lowering.clamp(
@@ -190,7 +192,8 @@ class _Builder:
             )
             tensor = f"{_key(step.y)}:clamped"
         if step.y in self.network.quantization:
-            self.lowering.quantize(step.name, tensor, _key(step.y), self.grid(step.y))
+            grid = replace(self.grid(step.y), rounding=rounding)
+            self.lowering.quantize(step.name, tensor, _key(step.y), grid)
         else:
             self.lowering.alias(tensor, _key(step.y))
 
@@ -264,6 +267,7 @@ class _Builder:
             )
         if step.kernel == (1, 1):
             self.lowering.select(step.name, x, total, stride=step.stride)
-        else:
-            self.lowering.pool(step.name, x, total, "average", step.kernel, stride=step.stride)
-        self._store(step, total, step.bounds)
+            self._store(step, total, step.bounds)
+            return
+        self.lowering.pool(step.name, x, total, "average", step.kernel, stride=step.stride)
+        self._store(step, total, step.bounds, "half-away-code")

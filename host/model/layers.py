@@ -34,7 +34,8 @@ LINEAR = Activation()
 RELU = Activation(0.0)
 
 
-Rounding = Literal["half-even", "half-up", "half-away", "floor", "ceil"]
+Rounding = Literal["half-even", "half-up", "half-away", "half-away-code", "floor", "ceil"]
+"""What becomes of a value between two codes; ties go away from the value 0 or from the code 0."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Grid:
         ratio = values.astype(np.float64) / self.scale
         # a whole zero is added after rounding, as every tool does: ties to even are ties of the
         # value, not of the code
-        whole = float(self.zero).is_integer()
+        whole = float(self.zero).is_integer() and self.rounding != "half-away-code"
         rounded = round_as(self.rounding, ratio if whole else ratio + self.zero)
         if whole:
             rounded = rounded + self.zero
@@ -81,7 +82,7 @@ def round_as(rounding: Rounding, values: npt.NDArray[np.float64]) -> npt.NDArray
         return np.rint(values)
     if rounding == "half-up":
         return np.floor(values + 0.5)
-    if rounding == "half-away":
+    if rounding in ("half-away", "half-away-code"):
         return np.trunc(values + np.copysign(0.5, values))
     return np.floor(values) if rounding == "floor" else np.ceil(values)
 

@@ -280,7 +280,9 @@ def _plain_pool(layer: Pool, source: Wire, target: _Stored | None) -> bool:
     """Whether the accelerator's own pool does it: a maximum, or a mean with no zero point moved."""
     if layer.kind == "max":
         return True
-    if target is None:
+    if target is None or (
+        target.grid is not None and target.grid.rounding == "half-away-code"
+    ):  # ties are common in means, and the accelerator's own go up
         return False
     same = (source.stored.scale, source.stored.zero) == (target.format.scale, target.format.zero)
     return (source.stored.zero == 0 and target.format.zero == 0) or (

@@ -10,7 +10,7 @@ from bacmac.host.arith.bounds import sum_bounds
 from bacmac.host.arith.network import ConvOp, Requantize
 from bacmac.host.arith.schemes import Levels, Scheme
 from bacmac.host.errors import InputError
-from bacmac.host.model.layers import Activation, Conv, Grid
+from bacmac.host.model.layers import Activation, Conv, Grid, Rounding
 from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer
 from bacmac.host.quantize.keep import (
     ConstantChannels,
@@ -155,13 +155,18 @@ def _steps(
     with np.errstate(over="ignore"):
         low = int(max(low, np.rint(activation.low / stored.scale + stored.zero)))
         high = int(min(high, np.rint(activation.high / stored.scale + stored.zero)))
+    zero = int(stored.zero) if float(stored.zero).is_integer() else 0
+    rounding: Rounding = "half-up" if grid is None else grid.rounding
+    if grid is not None and rounding == "half-away-code":
+        # ties about the file's code 0, wherever it is among the stored integers
+        zero, rounding = round(stored.zero - grid.zero), "half-away"
     return Steps(
         unit / stored.scale,
         offset / stored.scale + stored.zero,
         low,
         max(low, high),
-        "half-up" if grid is None else grid.rounding,
-        int(stored.zero) if float(stored.zero).is_integer() else 0,
+        rounding,
+        zero,
     )
 
 

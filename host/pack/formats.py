@@ -208,7 +208,11 @@ def layer_formats(
         else:
             n_bytes[candidate.name] = candidate.size(levels, scheme, shape)
     if all(pattern.some >= pattern.many for pattern in patterns):
-        refused["nm"] = "groups of 4, 8 and of 16 inputs have no zero"
+        refused["nm"] = (
+            "groups of 4, of 8 and of 16 inputs have no zero"
+            if scheme.has_zero
+            else f"{scheme.name} has no zero to leave out"
+        )
     return n_bytes, refused
 
 

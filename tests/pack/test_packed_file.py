@@ -18,8 +18,8 @@ from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import OutputError, PackedFileError
 from bacmac.host.model.layers import Normalization
 from bacmac.host.model.quantized import ActivationFormat, QuantizedModel
-from bacmac.host.pack.file import packed_bytes, read_packed, write_packed
 from bacmac.host.pack.bits import packed_size
+from bacmac.host.pack.file import packed_bytes, read_packed, write_packed
 
 GOLDEN = Path(__file__).with_name("golden-v2.safetensors")
 

@@ -57,10 +57,11 @@ def test_levels_survive_at_block_edges(scheme, n):
     assert np.array_equal(unpack_levels(pack_levels(levels, scheme), n, scheme.name), levels)
 
 
-@given(st.integers(1, 8), st.data())
+@given(st.integers(1, 16), st.data())
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_codes_lie_in_a_little_endian_bit_stream(bits, data):
-    codes = data.draw(arrays(np.uint8, st.integers(0, 70), elements=st.integers(0, 2**bits - 1)))
+    dtype = np.uint8 if bits <= 8 else np.uint16
+    codes = data.draw(arrays(dtype, st.integers(0, 70), elements=st.integers(0, 2**bits - 1)))
     fill = data.draw(st.integers(0, 2**bits - 1))
     packed = pack_codes(codes, bits, fill=fill)
     n_filled = packed.size * 8 // bits
@@ -129,3 +130,33 @@ def test_a_strided_view_packs_as_its_copy_does():
     levels = np.resize(SCHEMES["pot-4"].levels, 2001)[::2]
 
     assert np.array_equal(pack_levels(levels, "pot-4"), pack_levels(levels.copy(), "pot-4"))
+
+
+@given(st.integers(1, 32), st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_words_lie_in_the_same_stream_to_the_byte(bits, data):
+    top = 2**bits - 1
+    numbers = data.draw(arrays(np.uint32, st.integers(0, 150), elements=st.integers(0, top)))
+    packed = pack_words(numbers, bits)
+
+    assert packed.size == words_size(numbers.size, bits) == -(-numbers.size * bits // 8)
+    assert packed.tobytes() == little_endian_stream(numbers.tolist(), bits, packed.size)
+    assert unpack_words(packed, numbers.size, bits).tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("n", [BLOCK_CODES - 1, BLOCK_CODES, BLOCK_CODES + 1])
+def test_words_survive_at_block_edges(n):
+    numbers = np.arange(n, dtype=np.uint32) * 2654435761 % (1 << 13)
+
+    assert np.array_equal(unpack_words(pack_words(numbers, 13), n, 13), numbers)
+
+
+def test_words_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="8 needs more than 3 bits"):
+        pack_words(np.array([7, 8], np.uint32), 3)
+    with pytest.raises(ValueError, match="numbers of 33 bits"):
+        pack_words(np.zeros(1, np.uint64), 33)
+    with pytest.raises(ValueError, match="2 bytes, not the 1 of 2 numbers"):
+        unpack_words(np.zeros(2, np.uint8), 2, 3)
+    with pytest.raises(ValueError, match="the filling is not zero bits"):
+        unpack_words(np.array([0x40], np.uint8), 2, 3)

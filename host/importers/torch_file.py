@@ -61,19 +61,10 @@ def read_torch(path: Path, data: bytes, sha256: str) -> WeightFile:
             "header",
             found="neither a PyTorch archive nor its older layout",
             expected="what torch.save writes",
-            hint=_told_start(data),
         )
     found, notes = _state_dict(path, value)
     readers = {name: partial(read_tensor, source, name, note) for name, note in found.items()}
     return WeightFile(path, sha256, readers, tuple(notes))
-
-
-def _told_start(data: bytes) -> str:
-    if data[257:262] == b"ustar" or data.startswith((b"sys_info\0", b"pickle\0", b"tensors\0")):
-        return "a tar file of PyTorch before 0.2: load it there and save it again"
-    if data[:1] == b"\x80":
-        return "a bare pickle"
-    return ""
 
 
 def _open_archive(path: Path, data: bytes) -> tuple[object, Source]:

@@ -7,6 +7,7 @@ import collections
 import hashlib
 import io
 import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from bacmac.host.errors import ModelFileError
+from bacmac.host.errors import BacmacError, ModelFileError
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.importers.torch_file import read_torch
@@ -280,6 +283,64 @@ def test_weights_may_be_given_beside_the_list(tmp_path: Path) -> None:
     assert model.name == "structure"
 
 
+# --- as older versions wrote them ---------------------------------------------------------------
+
+
+def _persistent(value: object) -> tuple[Any, ...] | None:
+    return value.parts if isinstance(value, _Storage) else None
+
+
+class _Storage:
+    """A storage that pickles as a reference, with the view that PyTorch 0.3 tells of it."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+
+class _Tensor:
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def __reduce__(self) -> Any:
+        from torch._utils import _rebuild_tensor  # without hooks: PyTorch before 0.4
+
+        return _rebuild_tensor, self._arguments
+
+
+class _Pairs:
+    def __init__(self, pairs: list[list[Any]]) -> None:
+        self._pairs = pairs
+
+    def __reduce__(self) -> Any:
+        return collections.OrderedDict, (self._pairs,)  # as Python 2 does
+
+
+def test_a_file_of_python_2_with_views_of_storages_is_read() -> None:
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value: object) -> tuple[Any, ...] | None:
+            return _persistent(value)
+
+    def pickled(value: object) -> bytes:
+        buffer = io.BytesIO()
+        Pickler(buffer, 2).dump(value)
+        return buffer.getvalue()
+
+    values = np.arange(12, dtype="<f4")
+    view = _Storage("storage", torch.FloatStorage, "5", "cuda:0", 12, ("9", 4, 8))
+    whole = _Storage("storage", torch.FloatStorage, "5", "cuda:0", 12, None)
+    state = _Pairs(
+        [["view", _Tensor(view, 1, (2, 3), (3, 1))], ["whole", _Tensor(whole, 0, (12,), (1,))]]
+    )
+    facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
+    parts = [0x1950A86A20F9469CFC6C, 1001, facts, state, ["5"]]
+    data = b"".join(map(pickled, parts)) + (12).to_bytes(8, "little") + values.tobytes()
+
+    found = read_torch(Path("net.pth"), data, "")
+
+    np.testing.assert_array_equal(found.read("whole"), values)
+    np.testing.assert_array_equal(found.read("view"), values[5:11].reshape(2, 3))
+
+
 # --- the known networks, through every file of weights ------------------------------------------
 
 
@@ -359,3 +420,34 @@ def test_safetensors_of_every_type_are_read(tmp_path: Path) -> None:
     for name, value in state.items():
         np.testing.assert_array_equal(found.read(name), value.float().numpy())
     assert found.read("scalar") == np.float32(2.5)
+
+
+@pytest.mark.parametrize("kind", ["archive", "legacy", "safetensors", "npz"])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    edits=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.booleans(), st.integers(0, 255)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_mutated_network_is_read_or_refused(
+    kind: str,
+    edits: list[tuple[float, bool, int]],
+    example_dir: Path,
+    tmp_path: Path,
+) -> None:
+    path = _rewritten(_arrays(example_dir / "digits_cnn.npz"), tmp_path, kind)
+    data = bytearray(path.read_bytes())
+    for place, tail, value in edits:  # what tells the structure is at either end
+        at = int(place * min(len(data), 12_000))
+        data[-1 - at if tail else at] = value
+    path.write_bytes(bytes(data))
+
+    try:
+        told = load_model(path, example_dir / "digits_cnn.json").name
+    except BacmacError as error:
+        told = str(error)
+    assert told.isprintable()

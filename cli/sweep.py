@@ -169,6 +169,8 @@ def sweep(
     else:
         print_sweep(found)
     pages = "sweep.json, sweep.csv" + ("" if no_report else ", sweep.html")
+    if keep:
+        note(f"{output}/packed: each packed model, named by the start of its key in sweep.csv")
     note(f"written: {output}/: {pages}, {len({s.key for s in specs})} points")
 
 

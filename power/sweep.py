@@ -40,6 +40,7 @@ class Row:
 
     Attributes:
         number: from 1, in the order of the sweep.
+        key: of the point; the packed model, where it is kept, is named by its first 16 digits.
         options: how it was compressed.
         score, size, array: what the point says.
         loss: its accuracy less that of the model as it is, on the same images.
@@ -49,6 +50,7 @@ class Row:
     """
 
     number: int
+    key: str
     options: Mapping[str, Option]
     score: Score
     size: Size
@@ -175,6 +177,7 @@ def analyse(
     rows = [
         Row(
             number=index + 1,
+            key=point.key,
             options=options,
             score=score,
             size=size,
@@ -290,6 +293,7 @@ def _row(row: Row) -> dict[str, Any]:
         }
     return {
         "number": row.number,
+        "key": row.key,
         "options": dict(row.options),
         **_score(row.score),
         "difference_to_model": row.loss.mean,

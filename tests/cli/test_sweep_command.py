@@ -195,10 +195,10 @@ def test_two_processes_make_the_same_and_keep_the_models(run, words, swept, tmp_
 
     assert outcome.status == 0, outcome.err
     assert (tmp_path / "two" / "sweep.json").read_bytes() == (at_once / "sweep.json").read_bytes()
-    packed = list((tmp_path / "two" / "packed").iterdir())
-    assert sorted(p.stat().st_size for p in packed) == sorted(
-        point["file_bytes"] for point in found["points"]
-    )
+    packed = {p.name: p.stat().st_size for p in (tmp_path / "two" / "packed").iterdir()}
+    assert packed == {
+        f"{point['key'][:16]}.safetensors": point["file_bytes"] for point in found["points"]
+    }
 
 
 def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(words, tmp_path):

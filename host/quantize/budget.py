@@ -172,7 +172,7 @@ def choose_schemes(
             expected=f"at least {least * budget.limit:.3g}, which the cheapest of the candidate "
             "schemes take",
         )
-    picks = _knapsack(costs, losses)
+    picks = _with_what_is_left(_knapsack(costs, losses), costs, losses)
     return tuple(
         LayerChoice(
             name,
@@ -231,3 +231,23 @@ def _knapsack(costs: Sequence[Sequence[float]], losses: Sequence[Sequence[float]
         if beyond > 0:
             left -= int(np.ceil(beyond / spare * STEPS - 1e-9))
     return chosen[::-1]
+
+
+def _with_what_is_left(
+    picks: list[int], costs: Sequence[Sequence[float]], losses: Sequence[Sequence[float]]
+) -> list[int]:
+    """Spend what the rounding of costs left over, the largest gain first."""
+    picks = list(picks)
+    while True:
+        left = 1.0 + 1e-12 - sum(row[pick] for row, pick in zip(costs, picks, strict=True))
+        gains = [
+            (losses[row][picks[row]] - losses[row][choice], -row, -choice)
+            for row in range(len(costs))
+            for choice in range(len(costs[row]))
+            if losses[row][choice] < losses[row][picks[row]]
+            and costs[row][choice] - costs[row][picks[row]] <= left
+        ]
+        if not gains:
+            return picks
+        _, row, choice = max(gains)
+        picks[-row] = -choice

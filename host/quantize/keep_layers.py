@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from bacmac.host.arith.bounds import sum_bounds
 from bacmac.host.arith.network import ConvOp, Requantize
-from bacmac.host.arith.schemes import Levels, Scheme
+from bacmac.host.arith.schemes import SCHEMES, Levels, Scheme
 from bacmac.host.errors import InputError
 from bacmac.host.model.layers import Activation, Conv, Grid, Rounding
 from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer
@@ -118,9 +119,11 @@ def keep_conv(
         before = (_with_constants(layer, source, padding),)
         reads = free_number
         wide = np.concatenate([wide, padding.levels], axis=1)
+    if not scheme.has_zero and not wide.all():  # a channel became a constant
+        scheme = SCHEMES[STRUCTURAL_SCHEME]
     op = ConvOp(
         input=reads,
-        levels=_narrow(wide),
+        levels=cast(Levels, wide.astype(scheme.levels.dtype)),
         bias=bias.astype(np.int32),
         requantize=how,
         stride=layer.stride,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -247,7 +248,7 @@ def _quantize_conv(
     compensated = plan.options.rounding == "compensated"
     if layer.structural:
         scale = scales(weights)
-        levels: Levels = np.rint(weights).astype(np.int8)
+        levels = cast(Levels, np.rint(weights).astype(scheme.levels.dtype))
     elif floats is not None and (compensated or not isinstance(selection, Fixed | None)):
         _refuse_too_wide(layer)
         targets = floats.sums(layer)

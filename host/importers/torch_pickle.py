@@ -127,13 +127,6 @@ class _Machine:
             raise self.refuse("an empty stack", "a value on it")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
-        value = self.pop()
-        if type(value) is not kind:
-            raise self.refuse(_kind(value), f"a {kind.__name__}")
-        self.push(value)
-        return value
-
     def pop_mark(self) -> list[Any]:
         if not self.marks:
             raise self.refuse("no mark on the stack", "one")

@@ -186,6 +186,75 @@ def test_a_batchnorm_behind_only_changes_the_scale(tmp_path: Path) -> None:
     assert not np.allclose(folded.kept.scale, plain.kept.scale)
 
 
+def test_a_whole_apot_network_computes_what_its_forward_pass_does(tmp_path: Path) -> None:
+    """A stem, a residual block with a shortcut that is a convolution, and a dense layer."""
+    torch.manual_seed(3)
+    state: dict[str, torch.Tensor] = {
+        "conv1.weight": torch.randn(4, 3, 3, 3) * 0.3,
+        "fc.weight": torch.randn(5, 8),
+        "fc.bias": torch.randn(5),
+    }
+    quantized = {"b.conv1": (8, 4, 3), "b.conv2": (8, 8, 3), "b.downsample.0": (8, 4, 1)}
+    for index, (name, (c_out, c_in, side)) in enumerate(quantized.items()):
+        state[f"{name}.weight"] = torch.randn(c_out, c_in, side, side)
+        state[f"{name}.weight_quant.wgt_alpha"] = torch.tensor(2.5 + index)
+        state[f"{name}.act_alpha"] = torch.tensor(0.6 + 0.2 * index)
+    norms = {"bn1": 4, "b.bn1": 8, "b.bn2": 8, "b.downsample.1": 8}
+    for name, channels in norms.items():
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{name}.{part}"] = torch.rand(channels) + 0.5
+
+    def conv(name: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "op": "conv", "weight": f"{name}.weight", **more}
+
+    def norm(name: str) -> dict[str, Any]:
+        fields = ("weight", "bias", "running_mean", "running_var")
+        parts = zip(("scale", "shift", "mean", "variance"), fields, strict=True)
+        return {"name": name, "op": "batchnorm", **{a: f"{name}.{b}" for a, b in parts}}
+
+    eight = {"quantized": {"method": "apot", "bits": 8}}
+    layers = [
+        conv("conv1", padding=1, **eight), norm("bn1"), {"name": "relu", "op": "relu"},
+        conv("b.downsample.0", stride=2), norm("b.downsample.1"),
+        conv("b.conv1", input="relu", stride=2, padding=1), norm("b.bn1"),
+        {"name": "b.relu", "op": "relu"}, conv("b.conv2", padding=1), norm("b.bn2"),
+        {"name": "b.add", "op": "add", "with": "b.downsample.1"}, {"name": "out", "op": "relu"},
+        {"name": "mean", "op": "globalavgpool"}, {"name": "flat", "op": "flatten"},
+        {"name": "fc", "op": "dense", "weight": "fc.weight", "bias": "fc.bias", **eight},
+    ]  # fmt: skip
+    x = torch.randn(3, 3, 8, 8)
+
+    model = load(
+        tmp_path, state, layers, quantized={"method": "apot", "bits": 4}, input_shape=[3, 8, 8]
+    )
+
+    def first_or_last(weight: torch.Tensor) -> torch.Tensor:
+        return (weight / weight.max() * 127).round() / 127 * weight.max()
+
+    def convolved(value: torch.Tensor, name: str, **more: int) -> torch.Tensor:
+        alpha = float(state[f"{name}.weight_quant.wgt_alpha"])
+        clipped = value.clamp(0, float(state[f"{name}.act_alpha"]))
+        weight = apot(state[f"{name}.weight"], alpha, 4)
+        return torch.nn.functional.conv2d(clipped, weight, **more)
+
+    def normed(value: torch.Tensor, name: str) -> torch.Tensor:
+        parts = (state[f"{name}.{p}"] for p in ("running_mean", "running_var", "weight", "bias"))
+        return torch.nn.functional.batch_norm(value, *parts)
+
+    stem = torch.nn.functional.conv2d(x, first_or_last(state["conv1.weight"]), padding=1)
+    stem = normed(stem, "bn1").relu()
+    y = normed(convolved(stem, "b.conv1", stride=2, padding=1), "b.bn1").relu()
+    y = normed(convolved(y, "b.conv2", padding=1), "b.bn2")
+    y = (y + normed(convolved(stem, "b.downsample.0", stride=2), "b.downsample.1")).relu()
+    expected = y.mean((2, 3)) @ first_or_last(state["fc.weight"]).T + state["fc.bias"]
+    np.testing.assert_allclose(
+        forward(model, x.numpy())[:, :, 0, 0], expected.numpy(), rtol=1e-4, atol=1e-4
+    )
+    weights = [layer for layer in model.layers if isinstance(layer, Conv) and not layer.structural]
+    assert len(weights) == 5
+    assert all(layer.kept is not None for layer in weights)
+
+
 # --- DeepShift ----------------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def load_model(path: str | Path, layers: str | Path | None = None) -> Model:
     Raises:
         ModelFileError: the file cannot be read, its name and content contradict each other, or it
             holds what the accelerator lacks.
-        MissingExtraError: the extra `onnx` or `tflite` is needed and not installed.
+        MissingExtraError: the extra `onnx` is needed and not installed.
     """
     file = Path(path)
     kind = _kind(file)

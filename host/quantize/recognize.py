@@ -151,7 +151,9 @@ def recognize_model(
             known = recognize_layer(layer, wanted.get(layer.name))
             found.append(known)
             if known.kept is not None:
-                layer = replace(layer, weight=known.kept.weight, kept=known.kept)
+                layer = replace(
+                    layer, kept=known.kept
+                )  # `weight` stays: errors are told against it
         layers.append(layer)
     return replace(model, layers=tuple(layers)), tuple(found)
 

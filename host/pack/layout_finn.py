@@ -53,7 +53,7 @@ def pack_finn(numbers: Numbers, bits: int) -> Bytes:
         for number in (int(numbers.min()), int(numbers.max())):
             if not -half <= number < half:
                 raise ValueError(f"{number} does not fit {bits} signed bits")
-    return _pack_rows((numbers & np.int16((1 << bits) - 1)), bits)
+    return _pack_rows(numbers.astype(np.int32) & (1 << bits) - 1, bits)
 
 
 def unpack_finn(rows: Bytes, columns: int, bits: int) -> npt.NDArray[np.int16]:
@@ -70,7 +70,7 @@ def unpack_finn(rows: Bytes, columns: int, bits: int) -> npt.NDArray[np.int16]:
 def pack_finn_levels(matrix: Levels, scheme: Scheme) -> Bytes:
     """A weight matrix in `finn_type`."""
     if finn_bits(scheme) == 1:
-        return _pack_rows((matrix > 0).astype(np.int16), 1)
+        return _pack_rows((matrix > 0).astype(np.int32), 1)
     return pack_finn(matrix, finn_bits(scheme))
 
 
@@ -81,7 +81,7 @@ def unpack_finn_levels(rows: Bytes, columns: int, scheme: Scheme) -> npt.NDArray
     return unpack_finn(rows, columns, finn_bits(scheme))
 
 
-def _pack_rows(codes: npt.NDArray[np.int16], bits: int) -> Bytes:
+def _pack_rows(codes: npt.NDArray[np.int32], bits: int) -> Bytes:
     rows, columns = codes.shape
     whole = -(-columns // group_codes(bits)) * group_codes(bits)
     if whole != columns:

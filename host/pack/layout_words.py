@@ -74,4 +74,4 @@ def _bytes(words: list[bytes], word_bits: int, n_bytes: int) -> Bytes:
 
 def _ascii(text: str) -> str:
     """Printable ASCII, so that every tool reads the comment."""
-    return text.encode("ascii", "backslashreplace").decode("ascii")
+    return text.encode("unicode_escape").decode("ascii")

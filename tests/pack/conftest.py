@@ -95,6 +95,34 @@ class ModelBuilder:
             },
         )
 
+    def sparse(self) -> tuple[QuantizedModel, dict[str, str]]:
+        """Every storage format and what only version 2 holds, and the format of each layer."""
+        image = ActivationFormat(0.02, 8, signed=True, zero=-3.5)
+        signs = ActivationFormat(1.5, 2, zero=0.5)
+        layers = (
+            self.conv("bitmap", 0, (6, 3, 3, 3), scheme="apot-4", output=signs,
+                      padding=(1, 1, 1, 1)),
+            self.conv("coo", 1, (6, 6, 1, 1), scheme="pot-5", output=ActivationFormat(0.1, 4)),
+            self.conv("nm", 2, (5, 6, 3, 3), scheme="pot-3", output=ActivationFormat(0.1)),
+            self.conv("stream", 3, (20, 5, 2, 2), scheme="ternary", output=image),
+            self.conv("signs", 4, (4, 20, 1, 1), scheme="binary", output=ActivationFormat(0.1)),
+            self.conv("logits", 5, (3, 4, 1, 1), scheme="uniform-8"),
+        )  # fmt: skip
+        for layer in layers[:4]:
+            levels = layer.op.levels
+            levels[self.rng.uniform(size=levels.shape) < 0.75] = 0
+        model = QuantizedModel(
+            name="sparse",
+            input_shape=(3, 5, 5),
+            input_format=image,
+            normalization=Normalization(),
+            layers=layers,
+            logit_scale=self.rng.uniform(0.1, 0.2, 3),
+            logit_offset=self.rng.uniform(-1, 1, 3),
+        )
+        formats = {"bitmap": "bitmap", "coo": "coo", "nm": "nm-5:8", "stream": "stream-16x16"}
+        return model, formats
+
 
 @pytest.fixture
 def builder() -> ModelBuilder:

@@ -1,6 +1,8 @@
-"""Remake tests/pack/golden-v2.safetensors, after a deliberate change of the format.
+"""Remake the golden files of version 2, after a deliberate change of the format.
 
 python tests/pack/remake_golden.py
+
+golden-v1.safetensors was made by the first release and is never remade.
 """
 
 from __future__ import annotations
@@ -12,4 +14,6 @@ from conftest import ModelBuilder
 from bacmac.host.pack.file import write_packed
 
 if __name__ == "__main__":
-    write_packed(Path(__file__).with_name("golden-v2.safetensors"), ModelBuilder().tiny())
+    here = Path(__file__).parent
+    write_packed(here / "golden-v2.safetensors", ModelBuilder().tiny())
+    write_packed(here / "golden-v2-formats.safetensors", *ModelBuilder().sparse())

@@ -28,6 +28,8 @@ from bacmac.host.model.quantized import QuantizedModel
 from bacmac.host.pack.file import packed_bytes, read_packed
 
 GOLDEN = Path(__file__).with_name("golden-v2.safetensors").read_bytes()
+FIRST = Path(__file__).with_name("golden-v1.safetensors").read_bytes()
+EVERY_FORMAT = Path(__file__).with_name("golden-v2-formats.safetensors").read_bytes()
 FUZZ = settings(max_examples=250, deadline=None, derandomize=True, database=None)
 
 
@@ -209,6 +211,12 @@ def many_products(parts: Parts) -> bytes:
     parts.tensors = {k: v for k, v in parts.tensors.items() if k.startswith("layers.0.")}
     parts.tensors["logit_scale"] = ("F64", [256], np.ones(256).tobytes())
     return parts.join()
+
+
+def weights_out_of_nothing(parts: Parts) -> bytes:
+    """No element in four bytes: 16 million zeros."""
+    parts.tensors["layers.1.codes"] = ("U8", [4], bytes(4))
+    return meta("layers", 1, "weight_shape", to=[4096, 4096, 1, 1])(parts)
 
 
 def zip_archive() -> bytes:
@@ -428,6 +436,64 @@ def test_a_damaged_file_is_told_by_file_field_found_and_expected(name, tmp_path)
     assert all(part in message for part in (where, "found", "expected"))
 
 
+N = "metadata.input_format"
+VERSION_2: dict[str, tuple[Callable[[Parts], bytes], str, str, str]] = {
+    "zero NaN": (meta_text(lambda t: t.replace("-3.5", "NaN", 1)), "metadata", "NaN", "finite"),
+    "zero a text": (meta("input_format", "zero", to="0"), f"{N}.zero", "'0'", "a number from"),
+    "zero beyond bounds": (meta("input_format", "zero", to=1e9), f"{N}.zero", "1000000000", "from -1.67772e+07"),
+    "offset infinite": (tensor("logit_offset", 1, math.inf), "logit_offset[1]", "inf", "a number"),
+    "offset of two": (retyped("logit_offset", "F64", [2], bytes(16)), "logit_offset", "F64 [2]", "F64 [3]"),
+    "format a number": (meta("layers", 0, "storage", to=4), f"{L}[0].storage", "4", "text"),
+    "format of no pattern": (meta("layers", 2, "storage", to="nm-8:8"), f"{L}[2].storage", "'nm-8:8'", "N < M"),
+    "format of another array": (meta("layers", 3, "storage", to="stream-3x16"), f"{L}[3].storage", "'stream-3x16'", "stream-OxI"),
+    "format of digits elsewhere": (meta("layers", 2, "storage", to="nm-٣:8"), f"{L}[2].storage", "nm-", "no format"),
+    "a bitmap bit more": (tensor("layers.0.codes", 0, 0xFF), "layers.0.codes", "bytes, not the", "162 weights in apot-4 codes, bitmap"),
+    "a bitmap of signs": (meta("layers", 4, "storage", to="bitmap"), "layers.4.codes", "binary has no zero", "80 weights"),
+    "coordinates of too many": (tensor("layers.1.codes", 3, 0x80), "layers.1.codes", "elements of 36 weights", "coo"),
+    "a coordinate beyond": (tensor("layers.1.codes", 4, 0xFF), "layers.1.codes", "coordinate 7 of 6", "coo"),
+    "a pattern of another": (meta("layers", 2, "storage", to="nm-4:8"), "layers.2.codes", "bytes, not the", "nm-4:8"),
+    "a pattern out of order": (tensor("layers.2.codes", -8, 0xFF), "layers.2.codes", "not in its one form", "nm-5:8"),
+    "a stream of more entries": (tensor("layers.3.codes", 0, 0x7F), "layers.3.codes", "not a list of 127", "stream-16x16"),
+    "a stream with another list": (tensor("layers.3.codes", 4, 0x55), "layers.3.codes", "the group list", "stream"),
+    "weights out of nothing": (
+        weights_out_of_nothing, "layers.1.codes", "4096 a byte is the most", "coo"),
+    "accumulators of pot-5": (tensor("layers.1.bias", 0, 2**31 - 1), f"{L}[1]", "accumulators up to", "2147483648"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VERSION_2)
+def test_damage_to_what_version_2_holds_is_told(name, tmp_path):
+    damage, where, found, expected = VERSION_2[name]
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(damage(Parts.of(EVERY_FORMAT)))
+
+    with pytest.raises(PackedFileError) as caught:
+        read_packed(path)
+
+    error = caught.value
+    assert where in error.field
+    assert found in error.found + error.expected
+    assert expected in error.expected
+    assert str(error).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (meta("input_format", "zero", to=0.5), "the key 'zero'"),
+        (meta("layers", 0, "scheme", to="apot-4"), "'apot-4'"),
+        (meta("layers", 0, "storage", to="bitmap"), "'bitmap'"),
+        (retyped("logit_offset", "F64", [3], bytes(24)), "an unknown tensor"),
+    ],
+)
+def test_version_1_holds_nothing_of_version_2(damage, found, tmp_path):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(damage(Parts.of(FIRST)))
+
+    with pytest.raises(PackedFileError, match=found):
+        read_packed(path)
+
+
 def test_there_are_enough_cases():
     assert len(CASES) >= 100
 
@@ -496,8 +562,9 @@ def read_or_refuse(path: Path, data: bytes) -> QuantizedModel | None:
         if isinstance(layer.op, ConvOp):
             assert np.isfinite(layer.weight_scale).all()
             assert (layer.weight_scale > 0).all()
-    path.write_bytes(packed_bytes(packed.model))
-    assert packed_bytes(read_packed(path).model) == path.read_bytes()
+    formats = {name: form for name, form in packed.layer_formats.items() if form}
+    path.write_bytes(packed_bytes(packed.model, formats))
+    assert packed_bytes(read_packed(path).model, formats) == path.read_bytes()
     return packed.model
 
 
@@ -515,12 +582,15 @@ def test_arbitrary_headers_are_refused(fuzz_path, header, body):
     assert read_or_refuse(fuzz_path, data) is None
 
 
-@given(st.lists(st.tuples(st.integers(0, len(GOLDEN) * 8 - 1)), min_size=1, max_size=4))
+@given(
+    st.sampled_from([GOLDEN, EVERY_FORMAT]),
+    st.lists(st.integers(0, len(EVERY_FORMAT) * 8 - 1), min_size=1, max_size=4),
+)
 @FUZZ
-def test_flipped_bits(fuzz_path, flips):
-    data = bytearray(GOLDEN)
-    for (bit,) in flips:
-        data[bit // 8] ^= 1 << bit % 8
+def test_flipped_bits(fuzz_path, golden, flips):
+    data = bytearray(golden)
+    for bit in flips:
+        data[bit // 8 % len(data)] ^= 1 << bit % 8
 
     read_or_refuse(fuzz_path, bytes(data))
 
@@ -546,7 +616,7 @@ JUNK = st.recursive(
     | st.integers(-2, 260)
     | st.floats()
     | st.text(max_size=6)
-    | st.sampled_from(["conv", "max", "average", "pot-3", "dense", "U8", "stem"]),
+    | st.sampled_from(["conv", "max", "average", "pot-3", "dense", "bitmap", "coo", "nm-1:4", "stream-8x8", "U8", "stem"]),
     lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
@@ -589,7 +659,7 @@ def mutate(draw: st.DrawFn, tree: Any) -> None:
 @given(st.data())
 @settings(FUZZ, max_examples=500)
 def test_edited_metadata(fuzz_path, data):
-    parts = Parts.of(GOLDEN)
+    parts = Parts.of(data.draw(st.sampled_from([GOLDEN, EVERY_FORMAT])))
     mutate(data.draw, parts.meta)
 
     read_or_refuse(fuzz_path, parts.join())
@@ -604,10 +674,10 @@ def test_edited_headers(fuzz_path, data):
     read_or_refuse(fuzz_path, joined(header, body))
 
 
-@given(st.data())
-@FUZZ
-def test_edited_tensors(fuzz_path, data):
-    parts = Parts.of(GOLDEN)
+@given(st.sampled_from([GOLDEN, EVERY_FORMAT]), st.data())
+@settings(FUZZ, max_examples=400)
+def test_edited_tensors(fuzz_path, golden, data):
+    parts = Parts.of(golden)
     name = data.draw(st.sampled_from(sorted(parts.tensors)))
     dtype, shape, old = parts.tensors[name]
     new = data.draw(st.binary(min_size=len(old), max_size=len(old)))

@@ -20,8 +20,12 @@ from bacmac.host.model.layers import Normalization
 from bacmac.host.model.quantized import ActivationFormat, QuantizedModel
 from bacmac.host.pack.bits import packed_size
 from bacmac.host.pack.file import packed_bytes, read_packed, write_packed
+from bacmac.host.pack.formats import choose_formats
+from bacmac.host.pack.sparse import bitmap_size
 
 GOLDEN = Path(__file__).with_name("golden-v2.safetensors")
+FIRST = Path(__file__).with_name("golden-v1.safetensors")
+EVERY_FORMAT = Path(__file__).with_name("golden-v2-formats.safetensors")
 
 
 def differences(left: object, right: object, at: str = "model") -> list[str]:
@@ -117,6 +121,45 @@ def test_the_golden_file_is_remade_byte_for_byte(tiny_model):
 
 def test_the_golden_file_still_reads(tiny_model):
     assert differences(tiny_model, read_packed(GOLDEN).model) == []
+
+
+def test_the_golden_file_of_version_1_reads_as_it_always_did(tiny_model):
+    assert differences(tiny_model, read_packed(FIRST).model) == []
+
+
+def test_the_golden_file_of_every_format(builder_class):
+    """A change of the format needs a new version and tests/pack/remake_golden.py."""
+    model, formats = builder_class().sparse()
+    packed = read_packed(EVERY_FORMAT)
+
+    assert packed_bytes(model, formats) == EVERY_FORMAT.read_bytes()
+    assert differences(model, packed.model) == []
+    assert packed.layer_formats == {**formats, "signs": "dense", "logits": "dense"}
+    assert packed.layer_bytes["bitmap"] == bitmap_size(
+        (6, 27), int(np.count_nonzero(model.layers[0].op.levels)), 4
+    )
+
+
+def test_zero_points_are_written_where_they_are_not_zero(builder_class, tiny_model):
+    model, formats = builder_class().sparse()
+
+    assert b"zero" not in packed_bytes(tiny_model)
+    assert b"logit_offset" not in packed_bytes(tiny_model)
+    assert packed_bytes(model, formats).count(b'\\"zero\\"') == 3
+
+
+def test_the_smallest_format_of_each_layer_is_written_and_read(builder_class, tmp_path):
+    model, _ = builder_class().sparse()
+    chosen = choose_formats(model, "auto", (16, 16))
+    path = tmp_path / "auto.safetensors"
+    write_packed(path, model, {name: choice.name for name, choice in chosen.items()})
+    packed = read_packed(path)
+
+    assert differences(model, packed.model) == []
+    for name, choice in chosen.items():
+        assert packed.layer_formats[name] == choice.name
+        assert packed.layer_bytes[name] == min(choice.n_bytes.values())
+    assert packed.n_bytes < len(packed_bytes(model))
 
 
 def test_another_reader_of_safetensors_finds_what_the_page_says(tiny_model):

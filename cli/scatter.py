@@ -10,11 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bacmac.power.sweep import error_ticks
+
 MARKS = {"front": "●", "noise": "○", "behind": "·"}
 """By `Standing.place`; later ones do not cover earlier ones."""
-_ERRORS = (0.9, 0.8, 0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
-TICKS = (*_ERRORS, *(error / 10 for error in _ERRORS[4:]), *(error / 100 for error in _ERRORS[4:]))
-"""Errors that an axis may name."""
 LABEL = 6
 """Room for labels left of the cheapest dot."""
 
@@ -80,7 +79,7 @@ def scatter(
             labels.setdefault((row_of(dot.error), column_of(dot.cost)), []).append(dot.label)
     for (row, column), words in labels.items():
         _label(cells[row], column, words)
-    ticks = _ticks(low, high, row_of)
+    ticks = _ticks(low, high, rows, row_of)
     lines = []
     for index, row in enumerate(cells):
         rule = "┤" if index in ticks else "│"
@@ -100,13 +99,9 @@ def _label(row: list[str], end: int, words: list[str]) -> None:
             return
 
 
-def _ticks(low: float, high: float, row_of: Callable[[float], int]) -> dict[int, str]:
+def _ticks(low: float, high: float, rows: int, row_of: Callable[[float], int]) -> dict[int, str]:
     """Accuracies by row, two rows apart or more."""
-    ticks: dict[int, str] = {}
-    for error in TICKS:
-        if low <= error <= high and all(abs(row_of(error) - row) > 1 for row in ticks):
-            ticks[row_of(error)] = f"{100 * (1 - error):.6g} %"
-    return ticks
+    return {row_of(e): f"{100 * (1 - e):.6g} %" for e in error_ticks(low, high, rows // 2)}
 
 
 def _cost_axis(

@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from typing import Any, Literal
 
 from bacmac.host.arith.schemes import SCHEMES
@@ -24,6 +26,10 @@ from bacmac.power.coefficients import Coefficients
 
 SCHEMA = "bacmac.sweep"
 SCHEMA_VERSION = 1
+
+ROUND = (1.0, 5.0, 2.0, 3.0, 7.0, 8.0, 9.0)
+FINE = tuple(tenths / 10 for tenths in range(10, 100))
+"""Mantissas of errors that an axis names, and those that it names where the others are too few."""
 
 CostName = Literal["bits", "products", "energy"]
 COSTS: dict[CostName, str] = {
@@ -252,6 +258,26 @@ def sweep_csv(sweep: Sweep) -> str:
         writer.writerow(rows[0])
         writer.writerows([row.values() for row in rows])
     return buffer.getvalue()
+
+
+def error_ticks(low: float, high: float, most: int) -> list[float]:
+    """Errors between two that a logarithmic axis names, round ones first.
+
+    Args:
+        low: above 0.
+        high: above that.
+        most: how many have room.
+    """
+    apart = math.log(high / low) / most
+    ticks: list[float] = []
+    for mantissas in (ROUND, FINE):
+        for mantissa, decade in product(mantissas, range(1, 8)):
+            error = mantissa * 10.0**-decade
+            if low <= error <= high and all(abs(math.log(error / t)) >= apart for t in ticks):
+                ticks.append(error)
+        if len(ticks) > 2:
+            break
+    return ticks
 
 
 def require_rows(sweep: Sweep) -> None:

@@ -5,14 +5,12 @@ Rows are logarithmic in the error: 99.1 and 99.4 % are as far apart as 91 and 94
 
 from __future__ import annotations
 
-import math
-
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from bacmac.power.drawing import PAGE, new_figure, page_svg
-from bacmac.power.sweep import COSTS, CostName, Row, Sweep, option_of, option_text
+from bacmac.power.sweep import COSTS, CostName, Row, Sweep, error_ticks, option_of, option_text
 from bacmac.power.units import si_scale
 
 COLOURS = (
@@ -21,10 +19,6 @@ COLOURS = (
 )
 """Readable on white and on near black; with the marks' shapes apart for colour-blind eyes."""
 SHAPES = "os^DvPX<*"
-TICKS = tuple(
-    mantissa * 10.0**-decade for mantissa in (1, 5, 2, 3, 7, 8, 9) for decade in range(1, 6)
-)
-"""Errors that the axis may name, those that it should before those that it may."""
 
 
 def cost_figure(sweep: Sweep, name: CostName) -> str:
@@ -76,12 +70,7 @@ def _error_axis(axes: Axes, sweep: Sweep, least: float) -> None:
     low, high = min(errors) / 1.35, min(max(errors) * 1.25, 1.0)
     axes.set_yscale("log")
     axes.set_ylim(high, low)
-    apart = math.log(high / low) / 13
-    ticks: list[float] = []
-    for error in TICKS:
-        if low <= error <= high and all(abs(math.log(error / t)) >= apart for t in ticks):
-            ticks.append(error)
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.yaxis.set_major_locator(FixedLocator(error_ticks(low, high, 13)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda error, _: f"{100 * (1 - error):.6g}"))
 

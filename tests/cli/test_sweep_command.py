@@ -15,9 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bacmac.cli.main import main
+from bacmac.cli.scatter import Dot, scatter
 from bacmac.host.runtime import sweep as sweep_module
+from bacmac.power.sweep import error_ticks
 
 QUICK = ("--vary", "rounding=nearest", "--vary", "bias-correction=off", "--limit", "150")
 """Points of a twentieth of a second."""
@@ -281,6 +285,42 @@ def test_the_terminal_is_never_too_narrow(columns, run, words, tmp_path, monkeyp
     assert "accuracy against bits stored per weight" in outcome.out
     assert "No certain loss" in outcome.out
     assert not (tmp_path / "out" / "sweep.html").exists()
+
+
+@given(low=st.floats(1e-4, 0.5), ratio=st.floats(1.1, 500), most=st.integers(5, 13))
+def test_an_axis_names_some_errors_with_room_between(low, ratio, most):
+    high = min(low * ratio, 1.0)
+
+    ticks = sorted(error_ticks(low, high, most))
+
+    assert 1 <= len(ticks) <= most + 1
+    assert low <= ticks[0]
+    assert ticks[-1] <= high
+    apart = np.diff(np.log(ticks))
+    assert (apart >= np.log(high / low) / most - 1e-12).all()
+
+
+def test_the_drawing_places_marks_and_labels():
+    dots = [
+        Dot(2.0, 0.10, "front", "7"),
+        Dot(4.0, 0.05, "front", "12"),
+        Dot(4.0, 0.10, "noise", "3"),
+    ]
+    dots.append(Dot(3.0, 0.40, "behind", "1"))
+
+    drawn = scatter(
+        dots, width=60, height=14, line=0.05, line_label="as it is", cost_text=str, least_error=1e-4
+    )
+
+    lines = drawn.splitlines()
+    assert len(lines) == 14
+    assert max(map(len, lines)) <= 60
+    assert "as it is" in lines[1]
+    assert lines[1].endswith("12●")
+    same = next(line for line in lines if "7●" in line)
+    assert same.endswith("○")
+    assert sum(line.count("·") for line in lines) == 1
+    assert lines[-1].split() == ["2.0", "2.5", "3.0", "3.5", "4.0"]
 
 
 def _without_labels(folder: Path) -> Path:

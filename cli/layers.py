@@ -8,6 +8,9 @@ from bacmac.cli.output import print_table
 from bacmac.host.pack.file import PackedModel
 from bacmac.host.pack.summary import LayerSummary
 
+MANY_EMPTY = 0.05
+"""Share of tiles or channels from which the table has a column for them."""
+
 
 def layer_json(layer: LayerSummary, n_bytes: int) -> dict[str, object]:
     """A layer's summary as plain JSON types."""
@@ -29,6 +32,10 @@ def layer_json(layer: LayerSummary, n_bytes: int) -> dict[str, object]:
         "products": layer.n_products,
         "groups": layer.n_groups,
         "empty_groups": layer.n_empty_groups,
+        "tiles": layer.n_tiles,
+        "empty_tiles": layer.n_empty_tiles,
+        "channels": layer.n_channels,
+        "empty_channels": layer.n_empty_channels,
     }
 
 
@@ -84,6 +91,14 @@ def print_quality(layers: Sequence[LayerSummary]) -> None:
             (*row, f"{layer.n_groups:,}", f"{layer.n_empty_groups / layer.n_groups:.1%}")
             for row, layer in zip(rows, weighted, strict=True)
         ]
+    for head, empty in (
+        ("tiles empty", [layer.n_empty_tiles / layer.n_tiles for layer in weighted]),
+        ("channels gone", [layer.n_empty_channels / layer.n_channels for layer in weighted]),
+    ):
+        # a few become empty by themselves; a column is for those that were made so
+        if empty[-1] >= MANY_EMPTY:
+            heads.append(head)
+            rows = [(*row, f"{share:.1%}") for row, share in zip(rows, empty, strict=True)]
     print_table(
         heads,
         rows,

@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from bacmac.host.arith.groups import cut_groups, gather_groups
 from bacmac.host.arith.network import ConvOp, Op, Shape
-from bacmac.host.arith.schemes import SCHEMES
+from bacmac.host.arith.schemes import SCHEMES, Levels
 from bacmac.host.model.quantized import QuantizedModel
+from bacmac.host.pack.layer_shape import to_matrix
+from bacmac.host.pack.sparse import TILE
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class LayerSummary:
         n_products: of these, how many have a weight that is not zero.
         n_groups: groups that an overlay's array cuts the weights into; 0 where none was named.
         n_empty_groups: of these, how many it skips because all their weights are zero.
+        n_tiles: 4x4 tiles of the bitmap format.
+        n_empty_tiles: of these, how many hold no weight: two bytes each in that format, no element.
+        n_channels: output channels with weights.
+        n_empty_channels: of these, how many have none that is not zero.
     """
 
     name: str
@@ -52,6 +58,10 @@ class LayerSummary:
     n_products: int = 0
     n_groups: int = 0
     n_empty_groups: int = 0
+    n_tiles: int = 0
+    n_empty_tiles: int = 0
+    n_channels: int = 0
+    n_empty_channels: int = 0
 
     @property
     def sparsity(self) -> float:
@@ -76,6 +86,8 @@ def summarize(
         levels = op.levels if isinstance(op, ConvOp) else np.zeros((0,), np.int8)
         used, counts = np.unique(levels if weighted else levels[:0], return_counts=True)
         filled = _filled_groups(op, shapes[op.input], group) if weighted and group else np.zeros(0)
+        tiles = _filled_tiles(levels) if weighted else np.zeros(0)
+        channels = levels.reshape(len(levels), -1).any(1) if weighted else np.zeros(0)
         layers.append(
             LayerSummary(
                 name=layer.name,
@@ -93,6 +105,10 @@ def summarize(
                 n_products=int(np.count_nonzero(levels)) * shape[1] * shape[2] if weighted else 0,
                 n_groups=len(filled),
                 n_empty_groups=len(filled) - int(np.count_nonzero(filled)),
+                n_tiles=tiles.size,
+                n_empty_tiles=tiles.size - int(np.count_nonzero(tiles)),
+                n_channels=channels.size,
+                n_empty_channels=channels.size - int(np.count_nonzero(channels)),
             )
         )
     return (*layers, _total(layers))
@@ -115,6 +131,16 @@ def _filled_groups(op: Op, input_shape: Shape, group: tuple[int, int]) -> npt.ND
     outputs, inputs = group
     cut = cut_groups(op.levels.shape, op.groups, dense=dense, outputs=outputs, inputs=inputs)
     filled: npt.NDArray[np.bool_] = np.count_nonzero(gather_groups(op.levels, cut), (1, 2)) > 0
+    return filled
+
+
+def _filled_tiles(levels: Levels) -> npt.NDArray[np.bool_]:
+    """Whether each 4x4 tile of the weight matrix holds a weight that is not zero."""
+    matrix = to_matrix(levels) != 0
+    down = np.logical_or.reduceat(matrix, np.arange(0, matrix.shape[0], TILE), axis=0)
+    filled: npt.NDArray[np.bool_] = np.logical_or.reduceat(
+        down, np.arange(0, matrix.shape[1], TILE), axis=1
+    )
     return filled
 
 
@@ -156,4 +182,8 @@ def _total(layers: list[LayerSummary]) -> LayerSummary:
         n_products=sum(layer.n_products for layer in weighted),
         n_groups=sum(layer.n_groups for layer in weighted),
         n_empty_groups=sum(layer.n_empty_groups for layer in weighted),
+        n_tiles=sum(layer.n_tiles for layer in weighted),
+        n_empty_tiles=sum(layer.n_empty_tiles for layer in weighted),
+        n_channels=sum(layer.n_channels for layer in weighted),
+        n_empty_channels=sum(layer.n_empty_channels for layer in weighted),
     )

@@ -1,15 +1,16 @@
 """What quantization and pruning cost in accuracy, post-training, on whole test sets.
 
-Every figure is the integer network's, run by the exact engine on quantized images. In brackets:
-the difference to the float network and its standard error, paired over the same images
-(Dietterich 1998, "Approximate statistical tests for comparing supervised classification
+Every figure is the integer network's, run by the exact engine on quantized images, every layer in
+one scheme. In brackets: the difference to the float network and its standard error, paired over the
+same images (Dietterich 1998, "Approximate statistical tests for comparing supervised classification
 learning algorithms", treats the pairing; two networks that err on the same images differ by far
 less than their two separate errors suggest).
 
-    python tests/benchmarks/accuracy.py [COLUMN ...]
+    python tests/benchmarks/accuracy.py [NETWORK ...]
 
-Columns are those of COLUMNS; without any, the first three are measured. The data folder is
-BACMAC_DATA; where there is none, the shipped example is measured.
+Networks are resnet20, lenet5 and lenet300; without any, all are measured, and what one run of the
+command takes in time and memory. The data folder is BACMAC_DATA; where there is none, the shipped
+example is measured.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import multiprocessing
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -42,26 +43,73 @@ DATA = Path(os.environ.get("BACMAC_DATA", ROOT.parent / "shared" / "data"))
 EXAMPLE = ROOT / "host" / "example"
 
 Correct = npt.NDArray[np.bool_]
-ROWS = (
-    ("uniform-8", 0.0),
-    ("uniform-4", 0.0),
-    ("pot-4", 0.0),
-    ("pot-3", 0.0),
-    ("pot-4", 0.3),
-    ("pot-4", 0.5),
+Row = tuple[str, CompressOptions, float | None]
+"""What it is called, how it is made, and how many points it may lose at most."""
+
+
+def zeros(share: float, most: float | None = None, scheme: str = "pot-4") -> Row:
+    """A row of single zeros, wherever they cost least."""
+    return f"{scheme}, {share:.0%} zeros", CompressOptions(scheme, sparsity=share), most
+
+
+def rounded(scheme: str, most: float | None = None) -> Row:
+    """A row of a scheme alone."""
+    return scheme, CompressOptions(scheme), most
+
+
+def by_magnitude(share: float) -> Row:
+    """What the others are to be compared with: smallest weights gone, nearest levels."""
+    words = f"pot-4, {share:.0%} zeros, magnitude, nearest" if share else "pot-4, nearest"
+    return (
+        words,
+        CompressOptions(sparsity=share, pruning="magnitude", rounding="nearest"),
+        None,
+    )
+
+
+STRUCTURED: tuple[Row, ...] = (
+    ("pot-4, 2:4", CompressOptions(structure="2:4"), None),
+    ("pot-4, 50 % of 4x4 tiles", CompressOptions(structure="tile", sparsity=0.5), None),
+    ("pot-4, 30 % of blocks", CompressOptions(structure="block", sparsity=0.3), None),
+    ("pot-4, 10 % of channels", CompressOptions(structure="channel", sparsity=0.1), None),
+    ("pot-4, groups 16x16, 50 %", CompressOptions(group=(16, 16), group_sparsity=0.5), None),
+    ("pot-4, groups 16x16, 70 %", CompressOptions(group=(16, 16), group_sparsity=0.7), None),
 )
-COLUMNS = {
-    "nearest": CompressOptions(rounding="nearest", bias_correction=False),
-    "nearest + bias": CompressOptions(rounding="nearest", bias_correction=True),
-    "compensated": CompressOptions(rounding="compensated", bias_correction=False),
-    "compensated + bias": CompressOptions(rounding="compensated", bias_correction=True),
-}
-ENDS = {"first and last layer uniform-8": "uniform-8", "all layers alike": None}
+RESNET20_ROWS: tuple[Row, ...] = (
+    rounded("uniform-8", 0.3),
+    rounded("uniform-4", 0.3),
+    rounded("pot-4", 0.3),
+    ("pot-4, shifts only", CompressOptions(shift_only=True), 0.3),
+    rounded("pot-3", 0.8),
+    rounded("apot-4"),
+    rounded("ternary"),
+    zeros(0.3, 0.3),
+    zeros(0.5, 1.5),
+    zeros(0.7),
+    zeros(0.5, scheme="uniform-8"),
+    by_magnitude(0.0),
+    by_magnitude(0.5),
+    *STRUCTURED,
+)
+LENET5_ROWS: tuple[Row, ...] = (
+    *(rounded(name, 0.1) for name in ("uniform-4", "uniform-3", "pot-4", "pot-4e4", "pot-3")),
+    rounded("apot-4", 0.1),
+    zeros(0.5, 0.1),
+    zeros(0.9),
+    by_magnitude(0.5),
+)
+LENET300_ROWS: tuple[Row, ...] = (
+    rounded("pot-4"),
+    zeros(0.5),
+    zeros(0.8),
+    by_magnitude(0.0),
+    by_magnitude(0.8),
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its images, and the least accuracy in % of some cells: (row, column, ends)."""
+    """A network, its images, and what is measured."""
 
     title: str
     folder: Path
@@ -69,7 +117,7 @@ class Case:
     calibration: str
     test: str
     normalization: Normalization | None
-    targets: dict[tuple[str, float, str, str | None], float]
+    rows: tuple[Row, ...]
 
 
 RESNET20 = Case(
@@ -79,16 +127,7 @@ RESNET20 = Case(
     "cifar10_train_4000.npz",
     "cifar10_test_2000.npz",
     Normalization(255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    {
-        ("uniform-8", 0.0, "nearest", "uniform-8"): 91.3,
-        ("pot-4", 0.0, "nearest", "uniform-8"): 87.0,
-        ("pot-4", 0.0, "nearest + bias", "uniform-8"): 90.0,
-        ("pot-4", 0.0, "compensated", "uniform-8"): 91.0,
-        ("pot-4", 0.0, "compensated", None): 90.8,
-        ("pot-4", 0.3, "compensated", "uniform-8"): 90.8,
-        ("pot-4", 0.5, "compensated", "uniform-8"): 88.7,
-        ("pot-3", 0.0, "compensated", "uniform-8"): 90.3,
-    },
+    RESNET20_ROWS,
 )
 LENET5 = Case(
     "LeNet-5, MNIST",
@@ -97,7 +136,16 @@ LENET5 = Case(
     "mnist_train_first10000.npz",
     "mnist_test_10000.npz",
     None,
-    {("pot-4", 0.0, "compensated", None): 99.2},
+    LENET5_ROWS,
+)
+LENET300 = Case(
+    "LeNet-300-100, MNIST",
+    DATA,
+    "lenet300_mnist_float.onnx",
+    "mnist_train_first10000.npz",
+    "mnist_test_10000.npz",
+    None,
+    LENET300_ROWS,
 )
 DIGITS = Case(
     "digits (shipped example)",
@@ -106,13 +154,14 @@ DIGITS = Case(
     "digits_calibration.npz",
     "digits_test.npz",
     None,
-    {("pot-4", 0.0, "compensated", None): 98.0},
+    (rounded("pot-4", 0.5), rounded("pot-3"), zeros(0.5), by_magnitude(0.5)),
 )
+CASES = {"resnet20": RESNET20, "lenet5": LENET5, "lenet300": LENET300}
 
 
 @cache
 def _inputs(title: str) -> tuple[Model, ImageSet, ImageSet]:
-    case = next(case for case in (RESNET20, LENET5, DIGITS) if case.title == title)
+    case = next(case for case in (*CASES.values(), DIGITS) if case.title == title)
     model = load_model(case.folder / case.model)
     calibration, test = (
         load_images(case.folder / name, shape=model.input_shape)
@@ -139,7 +188,7 @@ def _integer_correct(task: tuple[str, CompressOptions]) -> Correct:
     quantized = compress(model, calibration, options)
     codes = input_codes(test.images, quantized.normalization, quantized.input_format)
     outputs = Engine(quantized.network).run(codes)
-    logits = outputs * quantized.logit_scale[:, None, None]
+    logits = quantized.values(outputs)
     correct: Correct = logits.reshape(len(logits), -1).argmax(1) == _labels(test)
     return correct
 
@@ -150,66 +199,74 @@ def _labels(images: ImageSet) -> npt.NDArray[np.int64]:
     return images.labels
 
 
-def _print_case(case: Case, columns: Sequence[str]) -> list[str]:
-    """Measure and print one network; what became of its targets."""
+def _print_case(case: Case) -> None:
+    """Measure and print one network, the target beside each figure that has one."""
     start_s = time.monotonic()
-    options = {
-        (scheme, sparsity, column, ends): replace(
-            COLUMNS[column],
-            scheme=scheme,
-            sparsity=sparsity,
-            first_last=ends,
-            normalization=case.normalization,
-        )
-        for ends in ENDS.values()
-        for scheme, sparsity in ROWS
-        for column in columns
-    }
-    # uniform-8 with uniform-8 ends is the same network as without: made once
-    cells = [cell for cell in options if cell[0] != cell[3]]
-    tasks = [(case.title, options[cell]) for cell in cells]
+    tasks = [
+        (case.title, replace(options, normalization=case.normalization))
+        for _, options, _ in case.rows
+    ]
     right = _float_correct(case)
     with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-        results = dict(zip(cells, pool.map(_integer_correct, tasks, chunksize=1), strict=True))
-    for scheme, sparsity, column, ends in options:
-        if scheme == ends:
-            results[scheme, sparsity, column, ends] = results[scheme, sparsity, column, None]
+        results = pool.map(_integer_correct, tasks, chunksize=1)
     share = float(right.mean())
     error = 100 * np.sqrt(share * (1 - share) / right.size)
     print(f"\n## {case.title}: {right.size} test images; float {100 * share:.2f} +- {error:.2f} %")
-    verdicts = []
-    for heading, ends in ENDS.items():
-        print(f"\n{heading}\n\n| weights | " + " | ".join(columns) + " |")
-        print("|---|" + "---|" * len(columns))
-        for scheme, sparsity in ROWS:
-            words = [scheme + (f", {sparsity:.0%} zeros" if sparsity else "")]
-            for column in columns:
-                correct = results[scheme, sparsity, column, ends]
-                accuracy = 100 * float(correct.mean())
-                differences = 100.0 * (correct.astype(float) - right)
-                error = differences.std(ddof=1) / np.sqrt(right.size)
-                words.append(f"{accuracy:.2f} ({differences.mean():+.2f} +- {error:.2f})")
-                target = case.targets.get((scheme, sparsity, column, ends))
-                if target is not None:
-                    verdict = "reached" if accuracy >= target else "MISSED"
-                    line = f"{words[0]}, {column}, {heading}: {accuracy:.2f}, target {target}"
-                    verdicts.append(f"{verdict}: {line}")
-            print("| " + " | ".join(words) + " |")
-    print(f"\n({time.monotonic() - start_s:.0f} s)")
-    return verdicts
+    print("\n| weights | accuracy, % | to float | may lose | |\n|---|---|---|---|---|")
+    for (words, _, most), correct in zip(case.rows, results, strict=True):
+        differences = 100.0 * (correct.astype(float) - right)
+        error = differences.std(ddof=1) / np.sqrt(right.size)
+        lost = -float(differences.mean())
+        verdict = "" if most is None else "reached" if lost <= most + 1e-9 else "MISSED"
+        print(
+            f"| {words} | {100 * correct.mean():.2f} | {-lost:+.2f} +- {error:.2f} "
+            f"| {'' if most is None else most} | {verdict} |"
+        )
+    print(f"\n({time.monotonic() - start_s:.0f} s)", flush=True)
+
+
+def _print_cost(case: Case) -> None:
+    """What one compression takes: a process of its own, two threads, 512 images, half zeros."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import accuracy, resource, time\n"
+        "case = accuracy.RESNET20; model, calibration, _ = accuracy._inputs(case.title)\n"
+        "options = accuracy.replace(case.rows[int(sys.argv[2])][1], "
+        "normalization=case.normalization)\n"
+        "start = time.monotonic(); accuracy.compress(model, calibration, options)\n"
+        "print(time.monotonic() - start, "
+        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1048576)"
+    )
+    print("\n| ResNet-20, 512 images, two threads | seconds (below 60) | GiB (below 2) |")
+    print("|---|---|---|")
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    for number, (words, options, _) in enumerate(case.rows):
+        if options.rounding == "nearest" or options.structure != "weight":
+            continue
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(Path(__file__).parent), str(number)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seconds, gib = map(float, done.stdout.split())
+        print(f"| {words} | {seconds:.0f} | {gib:.2f} |", flush=True)
 
 
 def main() -> None:
-    """Print a table for each network, and what became of the targets."""
-    columns = sys.argv[1:] or list(COLUMNS)[:3]
-    if unknown := [column for column in columns if column not in COLUMNS]:
-        raise SystemExit(f"no column {unknown[0]!r}: one of {', '.join(COLUMNS)}")
-    cases = (RESNET20, LENET5)
+    """Print a table for each network, then the cost."""
+    names = sys.argv[1:] or list(CASES)
+    if unknown := [name for name in names if name not in CASES]:
+        raise SystemExit(f"no network {unknown[0]!r}: one of {', '.join(CASES)}")
+    cases = [CASES[name] for name in names]
     if not all((case.folder / case.model).is_file() for case in cases):
         print(f"no models in {DATA}: the shipped example is measured instead")
-        cases = (DIGITS,)
+        _print_case(DIGITS)
+        return
     for case in cases:
-        print("\n" + "\n".join(_print_case(case, columns)), flush=True)
+        _print_case(case)
+    if not sys.argv[1:]:
+        _print_cost(RESNET20)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ def test_pack_reaches_the_sparsity_and_reads_the_layer_table(run, example_dir, t
             example_dir / "digits_cnn.onnx",
             "--sparsity",
             "0.5",
+            "--scope",
+            "layer",
             "--layer-table",
             table,
             "--calibration",

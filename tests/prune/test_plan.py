@@ -273,3 +273,20 @@ def test_the_same_images_give_the_same_bits(digits: tuple[Model, ImageSet, Image
         if one.has_weights:
             assert (one.op.levels == other.op.levels).all()
             assert (one.op.bias == other.op.bias).all()
+
+
+def test_what_is_empty_is_counted(digits: tuple[Model, ImageSet, ImageSet]) -> None:
+    model, calibration, _ = digits
+    images = replace(calibration, images=calibration.images[:64])
+    found = {
+        structure: summarize(
+            compress(model, images, CompressOptions(structure=structure, sparsity=0.5))
+        )
+        for structure in ("weight", "tile", "channel")
+    }
+
+    share = {name: layers[-1].n_empty_tiles / layers[-1].n_tiles for name, layers in found.items()}
+    assert share["tile"] >= 0.45 > 0.1 > share["weight"]
+    gone = [layer.n_empty_channels for layer in found["channel"] if layer.n_weights]
+    assert gone[-1] == sum(gone[:-1]) > 0
+    assert gone[-2] == 0

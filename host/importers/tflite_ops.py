@@ -200,6 +200,10 @@ def _pool(reading: Reading) -> None:
     stride = (reading.integer(2), reading.integer(1))
     kernel = (reading.integer(4), reading.integer(3))
     padding, places = window(reading.integer(0, "b"), axes.sides[:2], kernel, stride)
+    if x in reading.progress.below:
+        x, padded = reading.progress.below[x]
+        top, left, bottom, right = (a + b for a, b in zip(padding, padded, strict=True))
+        padding = top, left, bottom, right
     reading.progress.put(reading.y, spatial_axes((*places, axes.sides[2])))
     reading.same_grid(x)
     kind: Literal["average", "max"] = "average"
@@ -221,11 +225,7 @@ def _mean(reading: Reading) -> None:
 def _pad(reading: Reading) -> None:
     x, axes = reading.source()
     padding, channels = split_padding(axes, reading.constant(1))
-    if reading.operator.code == "PADV2":
-        grid = reading.progress.quantization.get(x)
-        value, zero = reading.constant(2).reshape(-1)[:2].tolist(), grid.zero if grid else 0
-        if value != [zero]:
-            raise RefusedError(f"padding with code {value}", f"the zero point {zero}")
+    below = reading.operator.code == "PADV2" and _pads_below(reading, x)
     top, left, bottom, right = padding
     rows, columns, count = axes.sides
     sides = (rows + top + bottom, columns + left + right, count + sum(channels))
@@ -234,7 +234,25 @@ def _pad(reading: Reading) -> None:
     letters = tuple(axes.letter(axis) for axis in range(len(axes.letters)))
     reading.progress.put(reading.y, named(Axes(letters, sides)))
     reading.same_grid(x)
+    if below:  # as a maximum pads by itself: its own business
+        if any(channels):
+            raise RefusedError("channels of the lowest value", "rows and columns")
+        reading.progress.below[reading.y] = x, padding
+        return
     reading.emit(Pad(reading.name, x, reading.y, padding, channels))
+
+
+def _pads_below(reading: Reading, x: int) -> bool:
+    """Whether PADV2 pads by a value that no maximum takes; else it must be the value 0."""
+    index = reading.operator.inputs[2]
+    values = reading.tensor(index).constant.reshape(-1)[:2]
+    grid = reading.progress.quantization.get(x)
+    zero, lowest = (grid.zero, grid.low) if grid else (0, np.finfo(np.float32).min)
+    if len(values) == 1 and values[0] == zero:
+        return False
+    if len(values) == 1 and values[0] <= lowest:
+        return True
+    raise RefusedError(f"padding by {values.tolist()}", f"{zero}, or {lowest} before a maximum")
 
 
 def _slice(reading: Reading) -> None:

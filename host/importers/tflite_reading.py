@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bacmac.host.arith.network import Padding
 from bacmac.host.importers.lowering import MAX_ELEMENTS, RefusedError
 from bacmac.host.importers.tflite_file import TfliteGraph, TfliteOperator, TfliteTensor
 from bacmac.host.importers.tflite_shapes import Ints
@@ -33,6 +34,7 @@ class Progress:
     folded: dict[int, Ints] = field(default_factory=dict)
     dequantized: dict[int, int] = field(default_factory=dict)  # constants, to where their data are
     quantization: dict[int, Quantization] = field(default_factory=dict)
+    below: dict[int, tuple[int, Padding]] = field(default_factory=dict)  # padded for a maximum
     steps: list[Step] = field(default_factory=list)
     n_values: int = 0
 
@@ -107,6 +109,10 @@ class Reading:
         if index not in axes:
             told = self.tensor(index).label if index >= 0 else f"no input {place}"
             raise RefusedError(told, "a tensor that an operator before this one computes")
+        if index in self.progress.below and self.operator.code != "MAX_POOL_2D":
+            raise RefusedError(
+                f"{self.tensor(index).label} padded by another value", "padding by the zero point"
+            )
         return index, axes[index]
 
     def image(self) -> tuple[int, Axes]:

@@ -19,6 +19,9 @@ from hypothesis import strategies as st
 
 from bacmac.host.errors import BacmacError, ModelFileError
 from bacmac.host.importers.tflite_model import load_tflite
+from bacmac.host.importers.tflite_reference import run
+from bacmac.host.model.forward import forward
+from bacmac.host.model.layers import Pool
 
 NETS = Path(__file__).parent / "tflite"
 SMALL = [path.read_bytes() for path in sorted(NETS.glob("*.tflite"))]
@@ -27,7 +30,7 @@ MEMORY_BYTES = 300 << 20
 FLOAT32, INT32, UINT8, INT64, INT16, INT8 = 0, 2, 3, 4, 7, 9
 ADD, AVERAGE, CONCATENATION, CONV, DEPTHWISE, DEQUANTIZE, DENSE = 0, 1, 2, 3, 4, 6, 9
 RELU, RESHAPE, SOFTMAX, CUSTOM, PAD, TRANSPOSE, MEAN, SLICE = 19, 22, 25, 32, 34, 39, 40, 45
-MUL, MAX_POOL, QUANTIZE, HARD_SWISH, SHAPE, PACK = 18, 17, 114, 117, 77, 83
+MUL, MAX_POOL, QUANTIZE, HARD_SWISH, SHAPE, PACK, PADV2 = 18, 17, 114, 117, 77, 83, 60
 OPTIONS = {CONV: 1, DEPTHWISE: 2, AVERAGE: 5, MAX_POOL: 5, DENSE: 8, ADD: 11, MUL: 21, MEAN: 27}
 
 
@@ -592,6 +595,31 @@ def test_the_network_that_the_cases_change_is_read(tmp_path: Path) -> None:
     assert [type(layer).__name__ for layer in model.layers] == ["Conv", "Pool", "Conv"]
     with_shape = load_tflite(write(tmp_path, of_a_shape(0)))
     assert [layer.name for layer in with_shape.layers] == [layer.name for layer in model.layers]
+
+
+def test_padding_by_the_lowest_code_is_padding_of_the_maximum_behind_it(tmp_path: Path) -> None:
+    net = good()
+    net.tensors[4].zero = net.tensors[5].zero = (-3,)
+    padding = constant((4, 2), 0, 0, 1, 1, 1, 1, 0, 0)
+    lowest = Tensor((1,), zero=(-3,), data=b"\x80")
+    net.tensors += [padding, lowest, Tensor((1, 8, 8, 3), zero=(-3,))]
+    net.ops[2].code, net.ops[2].inputs = MAX_POOL, (10,)
+    net.ops.insert(2, Op(PADV2, (4, 8, 9), (10,)))
+    images = np.random.default_rng(1).normal(0, 1, (3, 2, 6, 6)).astype("f4")
+
+    path = write(tmp_path, net.encoded())
+    model = load_tflite(path)
+
+    pool = model.layers[1]
+    assert isinstance(pool, Pool)
+    assert pool.padding == (1, 1, 1, 1)
+    assert np.abs(forward(model, images) - run(path, images)).max() < 0.11  # a step of the output
+    net.ops[3].code = AVERAGE
+    with pytest.raises(ModelFileError, match="padded by another value"):
+        load_tflite(write(tmp_path, net.encoded()))
+    net.tensors[9].data = b"\x81"
+    with pytest.raises(ModelFileError, match=r"padding by .-127.; expected -3, or -128"):
+        load_tflite(write(tmp_path, net.encoded()))
 
 
 @pytest.mark.parametrize("case", CASES)

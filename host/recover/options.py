@@ -34,7 +34,7 @@ class RecoverOptions:
 
     epochs: int = 2
     prune_epochs: int = 0
-    learning_rate: float = 1e-2
+    learning_rate: float = 5e-3
     prune_learning_rate: float = 2e-2
     batch: int = 32
     seed: int = 1

@@ -248,5 +248,5 @@ def test_training_that_diverges_says_so(
         training, "_distance", lambda found, wanted: (found - wanted).sum() * np.inf
     )
 
-    with pytest.raises(InputError, match=r"learning_rate: found 0\.01, at which the loss"):
+    with pytest.raises(InputError, match=r"learning_rate: found 0\.005, at which the loss"):
         recover(model, images, COMPRESS, replace(SHORT, prune_epochs=0))

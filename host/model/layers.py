@@ -61,7 +61,14 @@ class Grid:
 
     def codes(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         """Whole numbers (as float64) of values of any shape, rounded and clamped."""
-        ratio = values.astype(np.float64) / self.scale
+        # the tools divide in float32, which rounds the noise of float32 sums away: a mean that lies
+        # between two codes is a tie again
+        step = values.dtype.type(self.scale)
+        if float(step) == self.scale:
+            with np.errstate(over="ignore"):
+                ratio = (values / step).astype(np.float64)
+        else:
+            ratio = values.astype(np.float64) / self.scale
         # a whole zero is added after rounding, as every tool does: ties to even are ties of the
         # value, not of the code
         whole = float(self.zero).is_integer() and self.rounding != "half-away-code"

@@ -606,6 +606,33 @@ def test_trunc_drops_low_bits_as_either_version_of_its_page_says(
     assert np.abs(found - shortened * np.float32(scale)).max() < 1e-4
 
 
+@pytest.mark.parametrize("bits", [3, 4])
+def test_an_average_by_sum_and_trunc_needs_no_weights(bits: int, tmp_path: Path) -> None:
+    """As Brevitas wrote its average pool before version 2 of Trunc: mean, times area, trunc."""
+    net = Net()
+    scale, inputs = 0.3, ("x", net.const(0.3), net.const(0), net.const(bits))
+    y = net.op("Quant", *inputs, signed=0, narrow=0, domain=DOMAINS[1], rounding_mode="ROUND")
+    y = net.op("AveragePool", y, kernel_shape=[4, 4], strides=[4, 4])
+    y = net.op("Mul", y, net.const(16))
+    widths = net.const(bits + 4), net.const(bits)
+    y = net.op(
+        "Trunc", y, net.const(scale), net.const(0), *widths, domain=DOMAINS[1],
+        rounding_mode="FLOOR",
+    )  # fmt: skip
+    unit = net.const(np.eye(4).reshape(4, 4, 1, 1))
+    path = net.save(tmp_path / "net.onnx", net.op("Conv", y, unit))
+    images = net.random.uniform(-0.5, 6, (16, 4, 9, 7)).astype(np.float32)
+
+    model = load_onnx(path)
+    found = forward(model, images)
+
+    codes = np.clip(np.rint(images / np.float32(scale)), 0, 2**bits - 1)[:, :, :8, :4]
+    sums = codes.reshape(16, 4, 2, 4, 1, 4).sum((3, 5))
+    assert np.abs(found - np.floor(sums / 16) * np.float32(scale)).max() < 1e-5
+    grid = next(each for each in model.grids.values() if each.rounding == "floor")
+    assert (grid.low, grid.high) == (0, 2**bits - 1)
+
+
 def test_two_signs_are_kept_as_signs(tmp_path: Path) -> None:
     net = Net()
     values = net.random.normal(0, 1, (5, 4, 3, 3)).astype(np.float32)

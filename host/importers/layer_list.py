@@ -17,7 +17,15 @@ from typing import Any
 from bacmac.host.arith.network import Shape
 from bacmac.host.errors import ModelFileError
 from bacmac.host.importers.arrays import read_bounded
-from bacmac.host.importers.layer_fields import RAW, Budget, Entry, is_side, read_method, told
+from bacmac.host.importers.layer_fields import (
+    MAX_SIDE,
+    RAW,
+    Budget,
+    Entry,
+    is_side,
+    read_method,
+    told,
+)
 from bacmac.host.importers.lowering import Lowering, RefusedError
 from bacmac.host.importers.weight_conventions import LayerWeights
 from bacmac.host.importers.weight_sources import open_weights
@@ -210,6 +218,8 @@ def _subsample(layer: Entry, lowering: Lowering) -> None:
     stride = layer.pair("stride", 1)
     before, after = layer.pair("pad_channels", 0)
     present = range(lowering.shape(layer.x)[0])
+    if before + len(present) + after > MAX_SIDE:
+        raise layer.error("pad_channels", f"{before} and {after}", f"{MAX_SIDE} channels at most")
     channels = (*(-1,) * before, *present, *(-1,) * after)
     if min(stride) < 1:
         raise layer.error("stride", f"{stride}", "1 or more")

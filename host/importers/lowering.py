@@ -51,6 +51,8 @@ Pair = tuple[int, int]
 NO_PADDING: Padding = (0, 0, 0, 0)
 MAX_ELEMENTS = 1 << 28
 """Of one tensor of one image, or of one weight: far above any SoC, far below a crash."""
+MAX_STRUCTURAL = 1 << 25
+"""Zeros and ones of all structural layers together: a file asks for them in a few bytes."""
 MAX_FOLDED = 1 << 30
 """Weights that gains are folded into, each counted every time: a chain of gains costs time."""
 MAX_NAME = 48
@@ -115,6 +117,7 @@ class Lowering:
         self._input_gain, self._input_shift = 1.0, 0.0
         self._notes: dict[str, None] = {}
         self._folded = 0
+        self._structural = 0
 
     def note(self, text: str) -> None:
         """Say of the import what a person must know; once, however often it is said."""
@@ -428,9 +431,10 @@ class Lowering:
         move = value.move
         c_in, c_out = self._shapes[value.layer][0], len(move.channels)
         if move.channels == tuple(range(c_in)):
+            self._count_structural(c_in)
             weight, groups = np.ones((c_in, 1, 1, 1), np.float32), c_in
         else:
-            _check_size((c_out, c_in, 1), "a selection of channels")
+            self._count_structural(c_out * c_in)
             weight, groups = np.zeros((c_out, c_in, 1, 1), np.float32), 1
             for row, source in enumerate(move.channels):
                 if source >= 0:
@@ -596,6 +600,7 @@ class Lowering:
     def _emit_identity(self, name: str, value: _Value, tensor: str) -> _Value:
         """A structural copy of a value, which nothing else reads; the tensor keeps its value."""
         channels = value.shape[0]
+        self._count_structural(channels)
         weight = np.ones((channels, 1, 1, 1), np.float32)
         before = self._values[tensor]
         copy = self._emit_conv(
@@ -659,6 +664,13 @@ class Lowering:
         self._tip[layer.name] = output
         self._values[output] = _Value(layer.name, shape, flat)
         return self._values[output]
+
+    def _count_structural(self, weights: int) -> None:
+        """Before they are made."""
+        self._structural += weights
+        if self._structural > MAX_STRUCTURAL:
+            found = f"{self._structural} weights that only move data"
+            raise RefusedError(found, f"at most {MAX_STRUCTURAL}")
 
     def _free_name(self, name: str) -> str:
         """A short printable name that no layer has, for the tables that people read."""

@@ -632,6 +632,21 @@ LISTS: dict[str, tuple[dict[str, Any], str]] = {
     "grid of another rounding": ({"input_grid": {**GRID, "rounding": "up"}}, "rounding 'up'"),
     "scale of an array that is not there": ({"input_grid": {**GRID, "scale": "s"}}, "no array 's'"),
     "scale beside floats": ({"layers": [{**CONV, "scale": 0.5}]}, "an array of integers"),
+    "a terabyte of zeros and ones": (
+        {
+            "layers": [
+                {"name": f"s{i}", "op": "relu"}
+                if i % 2
+                else {"name": f"s{i}", "op": "subsample", "pad_channels": [2500, 2500]}
+                for i in range(20)
+            ]
+        },
+        "weights that only move data",
+    ),
+    "70,000 channels": (
+        {"layers": [{"name": "s", "op": "subsample", "pad_channels": [60000, 10000]}]},
+        "65536 channels at most",
+    ),
     "unknown method": ({"quantized": {"method": "inq"}}, "'inq'"),
     "bits of none": ({"quantized": {"method": "apot", "bits": 99}}, "bits 99"),
     "APoT without its clip": (

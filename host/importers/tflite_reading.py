@@ -191,5 +191,5 @@ class Reading:
 
 def _attribute(word: str) -> str:
     """Of "torch.nn.modules.conv.Conv2d_conv1", as exporters from PyTorch write it, "conv1"."""
-    last = word.rpartition(".")[2]
-    return word if last == word else last.partition("_")[2]
+    module, _, last = word.rpartition(".")
+    return last.partition("_")[2] if module and last[:1].isupper() else word

@@ -13,6 +13,7 @@ from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.importers.tflite_file import read_tflite
 from bacmac.host.importers.tflite_model import load_tflite, lower_network
+from bacmac.host.importers.tflite_reading import Progress, Reading
 from bacmac.host.importers.tflite_reference import run, tensors_of
 from bacmac.host.importers.tflite_resolve import resolve
 from bacmac.host.importers.tflite_steps import Add, Combine, Convolve, Mean, Network, Window
@@ -214,6 +215,26 @@ def test_layers_are_named_by_their_weights_without_the_converter_s_words() -> No
     assert model.notes == ("SOFTMAX at the end left out: the values before it are given",)
     assert model.name == "keras"
     assert model.input_shape == (3, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("model/conv2d_1/Conv2D", "conv2d_1"),
+        ("functional_3/block/dense/MatMul2;more", "block/dense"),
+        ("net.Net/torch.nn.Sequential_layer1/net.Block_0/torch.nn.Conv2d_conv2", "layer1/0/conv2"),
+        ("layer1.0.conv1.weight", "layer1.0.conv1.weight"),
+        ("net.Net", "conv_2d_1"),
+        ("", "conv_2d_1"),
+    ],
+)
+def test_a_weight_s_name_is_shown_without_what_exporters_add(stored: str, shown: str) -> None:
+    graph = read_tflite(NETS / "residual_int8_io.tflite")
+    operator = replace(graph.operators[0], index=1)
+    weight = replace(graph.tensor(operator.inputs[1]), name=stored)
+    named = replace(graph, _read={operator.inputs[1]: weight})
+
+    assert Reading(Progress(named), operator).name == shown
 
 
 def test_channels_first_and_last_flattens_are_told_apart() -> None:

@@ -38,6 +38,7 @@ from bacmac.host.quantize.options import (
 from bacmac.host.quantize.quantizer import quantize_model, weight_scales
 from bacmac.host.quantize.recognize import recognize_model
 from bacmac.host.quantize.sensitivity import measure_sensitivity
+from bacmac.host.quantize.shrink import without_silent_channels
 
 Progress = Callable[[str, int, int], None]
 
@@ -206,7 +207,7 @@ def compress(
             if progress is not None:
                 progress(f"{stage}{', biases' if bias_correction else ''}", done, total)
 
-        return quantize_model(
+        found = quantize_model(
             model,
             images,
             normalization,
@@ -220,6 +221,8 @@ def compress(
             },
             progress=told,
         )
+        by_channel = "channel" in (options.structure, *options.structures.values())
+        return without_silent_channels(found) if by_channel else found
 
     if options.bias_correction is not None:
         return quantized(options.bias_correction)

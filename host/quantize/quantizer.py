@@ -267,6 +267,9 @@ def _quantize_conv(
             compensated=compensated,
         )
         levels, scale, bias = fitted.levels, fitted.scale, fitted.bias
+        if selection is not None and plan.options.bias_correction and not (is_last or residual):
+            # a channel that lost all its weights falls silent; what reads it has biases of its own
+            bias = np.where(levels.any(1), bias, 0.0)
     else:
         if isinstance(selection, Fixed):
             weights = weights * selection.mask.reshape(weights.shape)

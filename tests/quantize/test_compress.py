@@ -251,7 +251,10 @@ def test_only_the_images_asked_for_are_used_and_progress_is_told(
         ({"sparsity": 1.0}, "sparsity: found 1.0; expected 0 to below 1"),
         ({"sparsity": float("nan")}, "sparsity: found nan"),
         ({"sparsities": {"conv1": -1.0}}, r"sparsities\['conv1'\]: found -1.0"),
-        ({"pruning": "random"}, "pruning: found 'random'; expected one of compensated, magnitude, pot-aware"),
+        (
+            {"pruning": "random"},
+            "pruning: found 'random'; expected one of compensated, magnitude, pot-aware",
+        ),
         ({"scope": "all"}, "scope: found 'all'"),
         ({"rounding": "up"}, "rounding: found 'up'"),
         ({"activation_bits": 9}, "activation_bits: found 9; expected 2 to 8"),

@@ -53,7 +53,8 @@ def pack_finn(numbers: Numbers, bits: int) -> Bytes:
         for number in (int(numbers.min()), int(numbers.max())):
             if not -half <= number < half:
                 raise ValueError(f"{number} does not fit {bits} signed bits")
-    return _pack_rows(numbers.astype(np.int32) & (1 << bits) - 1, bits)
+    unsigned = numbers.view(f"u{numbers.itemsize}")
+    return _pack_rows(unsigned & unsigned.dtype.type((1 << bits) - 1), bits)
 
 
 def unpack_finn(rows: Bytes, columns: int, bits: int) -> npt.NDArray[np.int16]:
@@ -70,7 +71,7 @@ def unpack_finn(rows: Bytes, columns: int, bits: int) -> npt.NDArray[np.int16]:
 def pack_finn_levels(matrix: Levels, scheme: Scheme) -> Bytes:
     """A weight matrix in `finn_type`."""
     if finn_bits(scheme) == 1:
-        return _pack_rows((matrix > 0).astype(np.int32), 1)
+        return _pack_rows((matrix > 0).view(np.uint8), 1)
     return pack_finn(matrix, finn_bits(scheme))
 
 
@@ -81,12 +82,12 @@ def unpack_finn_levels(rows: Bytes, columns: int, scheme: Scheme) -> npt.NDArray
     return unpack_finn(rows, columns, finn_bits(scheme))
 
 
-def _pack_rows(codes: npt.NDArray[np.int32], bits: int) -> Bytes:
+def _pack_rows(codes: npt.NDArray[np.unsignedinteger], bits: int) -> Bytes:
     rows, columns = codes.shape
     whole = -(-columns // group_codes(bits)) * group_codes(bits)
     if whole != columns:
         codes = np.pad(codes, ((0, 0), (0, whole - columns)))
-    flat = codes.astype(np.uint16 if bits > 8 else np.uint8).reshape(-1)
+    flat = codes.astype(np.uint16 if bits > 8 else np.uint8, copy=False).reshape(-1)
     packed = pack_codes(flat, bits).reshape(rows, whole * bits // 8)
     return packed[:, : -(-columns * bits // 8)]
 

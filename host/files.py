@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import getpass
+import glob
 import json
 import os
 import sys
@@ -49,6 +50,14 @@ def replace_atomically(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_parts(path: str | Path) -> None:
+    """Remove what a writer of `path` that was killed has left beside it; none may be writing it."""
+    target = Path(path)
+    with suppress(OSError):
+        for part in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+            part.unlink()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -24,7 +24,7 @@ from typing import get_args, get_origin, get_type_hints
 
 from bacmac.host.arith.schemes import SCHEMES
 from bacmac.host.errors import BacmacError, InputError, OutputError
-from bacmac.host.files import write_text
+from bacmac.host.files import remove_parts, write_text
 from bacmac.host.pack.compress import CompressOptions
 from bacmac.host.runtime.score import Progress
 from bacmac.host.runtime.sweep_point import Option, PointSpec, SweepPoint, run_point
@@ -180,6 +180,11 @@ class PointStore:
         }
         write_text(self._path(spec), json.dumps(document, indent=1, allow_nan=False) + "\n")
 
+    def clear(self, spec: PointSpec) -> None:
+        """Remove what a process that was ended in the middle of writing a point has left."""
+        for path in filter(None, (self._path(spec), self.packed_path(spec))):
+            remove_parts(path)
+
     def _path(self, spec: PointSpec) -> Path:
         return self._points / f"{spec.key[:32]}.json"
 
@@ -255,14 +260,15 @@ def _run_processes(
                 running.append(_start(waiting.pop(), store))
             wait([one.process.sentinel for one in running])
             for one in [one for one in running if not one.process.is_alive()]:
-                running.remove(one)
                 _check_end(one)
+                running.remove(one)
                 finish(one.spec)
     finally:
         for one in running:
             one.process.terminate()
         for one in running:
             one.process.join()
+            store.clear(one.spec)
 
 
 def _start(spec: PointSpec, store: PointStore) -> _Running:

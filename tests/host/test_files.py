@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bacmac.host.errors import OutputError
-from bacmac.host.files import replace_atomically, write_bytes, write_text
+from bacmac.host.files import remove_parts, replace_atomically, write_bytes, write_text
 
 
 def _write_half(target: Path, error: BaseException) -> None:
@@ -83,3 +83,17 @@ def test_a_folder_in_the_way_stays(tmp_path):
         write_bytes(tmp_path / "a", b"")
 
     assert (tmp_path / "a").is_dir()
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path):
+    target = tmp_path / "a[1].json"
+    others = [target, tmp_path / ".b.json.x.part", tmp_path / "a[1].json.x.part"]
+    for path in others:
+        path.write_text("kept")
+    for end in ("abc", "def"):
+        (tmp_path / f".a[1].json.{end}.part").write_text("half")
+
+    remove_parts(target)
+    remove_parts(tmp_path / "gone" / "b.json")
+
+    assert sorted(tmp_path.iterdir()) == sorted(others)

@@ -203,16 +203,16 @@ def _power_of_two(weight: Floats, bits: int | None) -> LayerWeights:
 
 def _powers(exponent: Floats, sign: Floats) -> LayerWeights:
     """Sign * 2^exponent, as shifts from each output channel's smallest weight."""
-    used = np.where(sign != 0, exponent, np.nan)
+    used = np.where(sign != 0, exponent, 0.0)
     if used.ndim < 2 or used.size == 0:
         raise RefusedError(f"weights {used.shape}", "outputs and inputs")
-    if np.nanmax(np.abs(used), initial=0.0) > MAX_EXPONENT:
+    if np.abs(used).max() > MAX_EXPONENT:
         raise RefusedError("a weight beyond 2^126", f"exponents -{MAX_EXPONENT} to {MAX_EXPONENT}")
     rows = np.where(sign != 0, exponent, np.inf).reshape(len(used), -1)
     lowest = rows.min(1)
     lowest = np.where(np.isfinite(lowest), lowest, 0.0)
     column = lowest.reshape(-1, *[1] * (used.ndim - 1))
-    weight = (sign * np.exp2(np.where(sign != 0, exponent, 0.0))).astype(np.float32)
+    weight = (sign * np.exp2(used)).astype(np.float32)
     steps = np.where(sign != 0, exponent - column, 0.0)
     if steps.max() > 14:
         return LayerWeights(

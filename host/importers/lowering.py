@@ -348,7 +348,7 @@ class Lowering:
         if target is None:
             value = self._emit_identity(name, value, x)
             target = value.layer
-        self._grids[target] = grid
+        self._grids[target] = self._narrowed(target, grid)
         self._rename(value, output)
 
     def flatten(self, x: str, output: str) -> None:
@@ -520,6 +520,18 @@ class Lowering:
                 return layer
             layer = found.input
         return None
+
+    def _narrowed(self, layer: str, grid: Grid) -> Grid:
+        """The grid without the codes that the layer's clamp never reaches.
+
+        Where a ReLU ends at the zero point, what lies below it needs no storage.
+        """
+        found = self._layers.get(layer)
+        if not isinstance(found, Conv) or found.activation == LINEAR:
+            return grid
+        bounds = np.array([found.activation.low, found.activation.high])
+        low, high = grid.codes(bounds)
+        return replace(grid, low=int(low), high=int(high)) if low < high else grid
 
     def _clamped_grid(self, layer: str, low: float, high: float) -> bool:
         """Whether the layer has a grid of which a clamp only leaves codes out; it has then."""

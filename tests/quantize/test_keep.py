@@ -275,3 +275,24 @@ def test_floats_alone_keep_the_relu_that_a_grid_was(built):
     assert layers["a"].activation.low == 0.0
     assert layers["a"].activation.high == pytest.approx(255 * 0.03)
     assert layers["p"].activation.low == -np.inf
+
+
+def test_a_relu_above_the_lowest_code_narrows_the_grid():
+    lowering = Lowering("x", (2, 4, 4), Counter({"x": 1, "q": 1, "c": 1, "r": 1, "o": 1}))
+    lowering.quantize("q", "x", "q", Grid(0.02, 114, 0, 255))
+    kept = KeptWeights(np.array([[[[3]], [[-2]]]], np.int16), np.full(1, 0.1))
+    lowering.conv("c", "q", "c", kept.weight, None, kept=kept)
+    lowering.clamp("r", "c", "r", 0.0, np.inf)
+    lowering.quantize("o", "r", "o", Grid(0.03, 39, 0, 255))
+    model = lowering.finish("o", name="made", source="made", sha256="")
+    images = np.random.default_rng(0).normal(0, 1, (8, 2, 4, 4)).astype(np.float32)
+
+    quantized = quantize_imported(model, None, Normalization(), QuantizeOptions())
+
+    assert model.grids["c"] == Grid(0.03, 39, 39, 255)
+    outputs = quantized.layers[-1].output
+    assert outputs is not None
+    assert (outputs.zero, outputs.signed) == (0.0, False)
+    codes = input_codes(images, quantized.normalization, quantized.input_format)
+    found = quantized.values(run_reference(quantized.network, codes))
+    assert np.allclose(found, forward(model, images), atol=1e-6)

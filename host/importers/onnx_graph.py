@@ -70,9 +70,9 @@ def ordered_nodes(model: Any, opset: int, source: str, output: str, tensors: Ten
             writers[tensor] = index
     ordered = _sorted(nodes, writers, output)
     for node in ordered:
-        weight, steps = node.weight_input, 0
-        while weight in writers and nodes[writers[weight]].inputs and steps < MAX_DEPTH:
-            weight, steps = nodes[writers[weight]].inputs[0], steps + 1
+        weight, depth = node.weight_input, 0
+        while weight in writers and nodes[writers[weight]].inputs and depth < MAX_DEPTH:
+            weight, depth = nodes[writers[weight]].inputs[0], depth + 1
         if weight != node.weight_input and weight in tensors.constants:
             node.name_by(weight)
     return _without_twins(ordered, tensors.constants, output)

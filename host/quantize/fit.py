@@ -10,7 +10,7 @@ rounded and improved (`compensate`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -96,7 +96,7 @@ def fit_layer(
     unit: float,
     targets: FloatTensor,
     scheme: Scheme,
-    scales: Callable[[Float], Float],
+    scales: Callable[[Float], Sequence[Float]],
     selection: Selection | None,
     *,
     free_bias: bool,
@@ -110,7 +110,8 @@ def fit_layer(
         unit: value of the code 1.
         targets: (N, C_out, H', W') what its sums, bias included, should be.
         scheme: of its levels.
-        scales: best scales (C,) of weights (C, K), above 0.
+        scales: of weights (C, K), the scales (C,) to choose from, above 0, the best for the weights
+            themselves first. What counts is the error of the sums, channel by channel.
         selection: which weights stay; None: all.
         free_bias: the bias takes up what the mean of the sums loses; else it stays.
         compensated: round with compensation; else each weight to its nearest level.
@@ -133,10 +134,21 @@ def fit_layer(
     weights, kept = wanted, np.ones(rows.shape, np.bool_)
     if selection is not None:
         weights, kept = sparse_fit(wanted, hessians, selection)
-    scale = scales(weights)
+    scale, *others = scales(weights)
     if compensated:
-        levels = compensated_levels(weights, kept, scale, squares, scheme)
-        levels = descended(levels, wanted, kept, scale, hessians, scheme)
+
+        def rounded(scale: Float) -> Levels:
+            levels = compensated_levels(weights, kept, scale, squares, scheme)
+            return descended(levels, wanted, kept, scale, hessians, scheme)
+
+        levels = rounded(scale)
+        least = _losses(wanted - levels * scale[:, None], hessians)
+        for tried in others:
+            new = rounded(tried)
+            losses = _losses(wanted - new * tried[:, None], hessians)
+            wins = losses < least
+            levels[wins], scale = new[wins], np.where(wins, tried, scale)
+            least = np.minimum(losses, least)
         if selection is not None and not isinstance(selection, Fixed):
             levels, kept = exchanged(levels, wanted, kept, scale, hessians, scheme, selection)
     else:
@@ -144,3 +156,10 @@ def fit_layer(
     if free_bias:
         bias = offset - np.sum(levels * scale[:, None] * sums, axis=1) / n
     return Fitted(levels, scale, bias)
+
+
+def _losses(errors: Float, hessians: Float) -> Float:
+    """(C,) squared error of each channel's sums, for errors (C, K) of its weights."""
+    by_group = errors.reshape(len(hessians), -1, errors.shape[1])
+    losses: Float = np.sum((by_group @ hessians) * by_group, axis=2).reshape(-1)
+    return losses

@@ -34,7 +34,7 @@ from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS
 from bacmac.host.quantize.fit import FloatNetwork, fit_layer, image_limit
 from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
 from bacmac.host.quantize.propagate import run_op
-from bacmac.host.quantize.shifts import shift_formats, shift_requantize, shift_scales
+from bacmac.host.quantize.shifts import next_octaves, shift_formats, shift_requantize, shift_scales
 from bacmac.host.quantize.weights import (
     Float,
     relative_squared_error,
@@ -52,6 +52,9 @@ scale above its best one: its bias counts, and its sums stay within float32's 24
 LEAST_RATIO = 2.0**-20
 """Least input scale * weight scale / output scale: an accumulator of 2**20 moves the output by 1,
 and a 15-bit multiplier with a shift up to 40 keeps all its bits."""
+SCALE_FACTORS = (1.0, 0.7, 0.8, 0.9, 1.12, 1.25)
+"""Of the scale that is best for the weights; which one is best for the sums, compensation shows.
+8 bits are fine enough for the first."""
 LEAST_STEPS = 8
 """A scale of fewer steps is left unsnapped: `fit_requantize` then gives it a finer shift."""
 
@@ -241,13 +244,13 @@ def _quantize_conv(
     scheme, weights = plan.schemes[layer.name], _rows(layer.weight)
     selection = plan.selections.get(layer.name)
 
-    def scales(weights: Float) -> Float:
+    def scales(weights: Float) -> tuple[Float, ...]:
         return _channel_scales(layer, weights, scheme, source, target, residual, plan.options)
 
     bias = layer.bias.astype(np.float64)
     compensated = plan.options.rounding == "compensated"
     if layer.structural:
-        scale = scales(weights)
+        scale = scales(weights)[0]
         levels = cast(Levels, np.rint(weights).astype(scheme.levels.dtype))
     elif floats is not None and (compensated or not isinstance(selection, Fixed | None)):
         _refuse_too_wide(layer)
@@ -273,7 +276,7 @@ def _quantize_conv(
     else:
         if isinstance(selection, Fixed):
             weights = weights * selection.mask.reshape(weights.shape)
-        scale = scales(weights)
+        scale = scales(weights)[0]
         levels = round_to_levels(weights / scale[:, None], scheme)
         if plan.options.bias_correction:
             bias = bias + _bias_correction(layer, plan, codes, levels * scale[:, None])
@@ -327,26 +330,40 @@ def _channel_scales(
     target: ActivationFormat | None,
     residual: ActivationFormat | None,
     options: QuantizeOptions,
-) -> Float:
-    """Scale (C,), above 0, that the requantization of this layer can apply exactly."""
+) -> tuple[Float, ...]:
+    """Scales (C,), above 0, that the requantization of this layer can apply exactly.
+
+    The best for the weights first, then others to choose from by what the sums lose.
+    """
     if layer.structural:
-        scale = np.ones(len(weights))
+        free = [np.ones(len(weights))]
     else:
         least = np.abs(layer.bias).astype(np.float64) / (MAX_BIAS * source.scale)
         if target is not None:
             least = np.maximum(least, LEAST_RATIO * target.scale / source.scale)
         if options.shift_only and target is not None:
-            return shift_scales(
-                weights,
-                target.scale / source.scale,
-                scheme,
-                least=least,
-                residual=None if residual is None else residual.scale / target.scale,
-            )
-        scale = np.maximum(search_scales(weights, scheme), least)
-        scale = np.where(scale > 0, scale, 1.0)
+            per_step = target.scale / source.scale
+            ratio = None if residual is None else residual.scale / target.scale
+            best = shift_scales(weights, per_step, scheme, least=least, residual=ratio)
+            return best, *next_octaves(best, per_step, least=least, residual=ratio)
+        found = search_scales(weights, scheme)
+        factors = SCALE_FACTORS if scheme.bits < 8 else SCALE_FACTORS[:1]
+        free = [np.maximum(found * factor, least) for factor in factors]
+        free = [np.where(scale > 0, scale, 1.0) for scale in free]
     if target is None or residual is None or options.shift_only:
-        return scale
+        return tuple(free)
+    return tuple(_snapped(weights, scale, scheme, source, target, residual) for scale in free)
+
+
+def _snapped(
+    weights: Float,
+    scale: Float,
+    scheme: Scheme,
+    source: ActivationFormat,
+    target: ActivationFormat,
+    residual: ActivationFormat,
+) -> Float:
+    """Scales (C,) near these for which the multiplier is whole at the residual's shift."""
     per_step = target.scale / source.scale
     _, exponent = np.frexp(scale / per_step)
     shift = np.minimum(residual_shift(residual.scale / target.scale), 15 - exponent)

@@ -91,6 +91,20 @@ def shift_scales(
     return best
 
 
+def next_octaves(
+    scale: Float, per_step: float, *, least: Float, residual: float | None
+) -> tuple[Float, Float]:
+    """Scales (C,) an octave below and above each, where these are allowed, else the same.
+
+    Arguments as for `shift_scales`.
+    """
+    finest, coarsest = _shift_range(residual)
+    shift = np.rint(-np.log2(scale / per_step))
+    below = np.where((shift < finest) & (scale / 2 >= least), scale / 2, scale)
+    above = np.where(shift > coarsest, scale * 2, scale)
+    return below, above
+
+
 def shift_requantize(
     ratio: Float, *, low: int, high: int, residual_ratio: float | None = None
 ) -> Requantize:

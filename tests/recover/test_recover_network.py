@@ -96,11 +96,14 @@ def test_the_imitated_network_is_the_one_on_the_files_grids(rounding: str) -> No
     np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize("shift_only", [False, True])
 @pytest.mark.parametrize("scheme", ["pot-4", "uniform-4", "apot-4", "binary", "uniform-8"])
-def test_a_rounded_network_computes_what_the_integers_compute(scheme: str) -> None:
+def test_a_rounded_network_computes_what_the_integers_compute(
+    scheme: str, shift_only: bool
+) -> None:
     model = replace(_closed(_model()), input_gain=0.5)
     images = _images(model)
-    quantized = _quantized(model, scheme=scheme)
+    quantized = _quantized(model, scheme=scheme, shift_only=shift_only)
 
     found = _run(Network(model, quantized), images)
 

@@ -55,16 +55,24 @@ def encode_groups(groups: Levels, scheme: str) -> bytes:
         ValueError: a level that the array has no code for.
     """
     width, codes = magnitude_bits(scheme), _codes(scheme)
-    magnitudes = np.abs(groups.astype(np.int16))
-    coded = codes[magnitudes]
-    if (coded == _NO_CODE).any():
-        level = groups[coded == _NO_CODE][0]
-        raise ValueError(f"level {level} has no code in an array of {scheme}")
-    places = np.arange(width, dtype=np.uint8)
-    bits = coded[..., None] >> places & np.uint8(1)
-    bits = bits.reshape(*groups.shape[:2], groups.shape[2] * width)
-    lanes = np.concatenate((bits, relative_signs(own_signs(groups))), axis=-1)
-    return np.packbits(lanes.reshape(-1), bitorder="little").tobytes()
+    lanes = groups.reshape(-1, groups.shape[2])
+    out = np.empty((len(lanes), group_bytes(1, groups.shape[2], scheme)), np.uint8)
+    for start in range(0, len(lanes), BLOCK_LANES):
+        # weights first, lanes last: every step is on one weight of all lanes at once
+        block = np.ascontiguousarray(lanes[start : start + BLOCK_LANES].T)
+        coded = codes[block.view(np.uint8)]
+        if (coded == _NO_CODE).any():
+            level = block[coded == _NO_CODE][0]
+            raise ValueError(f"level {level} has no code in an array of {scheme}")
+        bits = [weight >> place & np.uint8(1) for weight in coded for place in range(width)]
+        bits.extend(_relative(_own(block)))
+        columns = np.empty((out.shape[1], block.shape[1]), np.uint8)
+        for byte, column in enumerate(columns):
+            column[:] = bits[8 * byte]
+            for place in range(1, 8):
+                column |= bits[8 * byte + place] << np.uint8(place)
+        out[start : start + BLOCK_LANES] = columns.T
+    return out.tobytes()
 
 
 def decode_groups(data: bytes, outputs: int, inputs: int, scheme: str) -> Levels:
@@ -77,44 +85,75 @@ def decode_groups(data: bytes, outputs: int, inputs: int, scheme: str) -> Levels
     if len(data) % size:
         raise ValueError(f"{len(data)} bytes are no whole number of {size}-byte groups")
     width = magnitude_bits(scheme)
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    lanes = bits.reshape(-1, outputs, inputs * (width + 1))
-    coded = lanes[..., : inputs * width].reshape(-1, outputs, inputs, width)
-    codes = (coded << np.arange(width, dtype=np.uint8)).sum(-1, dtype=np.uint8)
-    magnitudes = np.array(MAGNITUDES[scheme], np.int8)[codes]
-    negative = absolute_signs(lanes[..., inputs * width :]).astype(bool)
-    return cast(Levels, np.where(negative, -magnitudes, magnitudes))
+    table = np.array(MAGNITUDES[scheme], np.int8)
+    packed = np.frombuffer(data, np.uint8).reshape(-1, group_bytes(1, inputs, scheme))
+    out = np.empty((len(packed), inputs), np.int8)
+    for start in range(0, len(packed), BLOCK_LANES):
+        columns = np.ascontiguousarray(packed[start : start + BLOCK_LANES].T)
+        bits = [byte >> np.uint8(place) & np.uint8(1) for byte in columns for place in range(8)]
+        coded = np.empty((inputs, columns.shape[1]), np.uint8)
+        for weight, code in enumerate(coded):
+            code[:] = bits[weight * width]
+            for place in range(1, width):
+                code |= bits[weight * width + place] << np.uint8(place)
+        signs = _absolute(np.stack(bits[inputs * width :])).view(np.int8)
+        # two's complement: all bits over and one more
+        out[start : start + BLOCK_LANES] = ((table[coded] ^ -signs) + signs).T
+    return cast(Levels, out.reshape(-1, outputs, inputs))
 
 
 def own_signs(levels: Levels) -> Bits:
     """Signs (..., inputs) of levels, 1 where negative; zeros take a neighbour's."""
-    inputs = levels.shape[-1]
-    here = np.where(levels != 0, np.arange(inputs), -1)
-    source = np.maximum.accumulate(here, axis=-1)
-    first = (levels != 0).argmax(axis=-1)[..., None]
-    source = np.where(source < 0, first, source)
-    signs: Bits = np.take_along_axis((levels < 0).astype(np.uint8), source, axis=-1)
-    return signs
+    lanes = levels.reshape(-1, levels.shape[-1]).T
+    return np.ascontiguousarray(_own(lanes).T).reshape(levels.shape)
 
 
 def relative_signs(signs: Bits) -> Bits:
     """Sign bits (..., inputs) in the order of the adder tree, of signs (..., inputs)."""
-    parts, left = [], signs
-    while left.shape[-1] > 1:
-        parts.append(left[..., ::2] ^ left[..., 1::2])
-        left = left[..., ::2]
-    return np.concatenate((*parts, left), axis=-1)
+    return np.moveaxis(_relative(np.moveaxis(signs, -1, 0)), 0, -1)
 
 
 def absolute_signs(relative: Bits) -> Bits:
     """The inverse of `relative_signs`."""
-    inputs = relative.shape[-1]
-    signs, start, size = relative[..., -1:], inputs - 1, 1
+    return np.moveaxis(_absolute(np.moveaxis(relative, -1, 0)), 0, -1)
+
+
+BLOCK_LANES = 1 << 12
+"""Lanes at a time: their bits stay in the cache."""
+
+
+def _own(levels: Levels) -> Bits:
+    """Signs (inputs, ...) of levels."""
+    signs: Bits = (levels < 0).astype(np.uint8)
+    here = levels != 0
+    for weight in range(1, len(signs)):
+        here[weight] |= here[weight - 1]
+        # a zero after a weight takes its sign
+        np.copyto(signs[weight], signs[weight - 1], where=levels[weight] == 0)
+    for weight in range(len(signs) - 2, -1, -1):
+        # before the first weight that is not zero there is only that one's
+        np.copyto(signs[weight], signs[weight + 1], where=~here[weight])
+    return signs
+
+
+def _relative(signs: Bits) -> Bits:
+    """Sign bits (inputs, ...) in the order of the adder tree."""
+    parts, left = [], signs
+    while len(left) > 1:
+        parts.append(left[::2] ^ left[1::2])
+        left = left[::2]
+    return np.concatenate((*parts, left))
+
+
+def _absolute(relative: Bits) -> Bits:
+    """The inverse of `_relative`."""
+    inputs = len(relative)
+    signs, start, size = relative[-1:], inputs - 1, 1
     while size < inputs:
         start -= size
-        differ = relative[..., start : start + size]
+        differ = relative[start : start + size]
         size *= 2
-        signs = np.stack((signs, signs ^ differ), axis=-1).reshape(*relative.shape[:-1], size)
+        signs = np.stack((signs, signs ^ differ), axis=1).reshape(size, *relative.shape[1:])
     return signs
 
 
@@ -122,8 +161,8 @@ _NO_CODE = 255
 
 
 def _codes(scheme: str) -> Bits:
-    """Magnitude (0 .. 128) -> its first code, _NO_CODE where there is none."""
-    table = np.full(129, _NO_CODE, np.uint8)
+    """Level, as the byte of an int8 -> the first code of its magnitude, or _NO_CODE."""
+    table = np.full(256, _NO_CODE, np.uint8)
     for code, magnitude in reversed(list(enumerate(MAGNITUDES[scheme]))):
-        table[magnitude] = code
+        table[magnitude] = table[-magnitude & 0xFF] = code
     return table

@@ -73,15 +73,22 @@ def cut_groups(
         ]
     blocks, rows, offsets, stops = np.array(chunks, np.int64).T
 
-    position = (offsets[:, None] + np.arange(inputs))[:, None, :]
-    channel_out = (blocks[:, None] * outputs + np.arange(outputs))[:, :, None]
-    ky = rows[:, None, None] + position // row_bytes
+    # a weight's position is a part of its output channel and a part of its input
+    position = offsets[:, None] + np.arange(inputs)
+    channel_out = blocks[:, None] * outputs + np.arange(outputs)
+    first_in = channel_out // per_group * c_in
+    ky = rows[:, None] + position // row_bytes
     kx = position // channels % kw
-    channel_in = position % channels - channel_out // per_group * c_in
-    index = ((channel_out * c_in + channel_in) * kh + ky) * kw + kx
-    exists = (position < stops[:, None, None]) & (channel_out < c_out)
-    exists &= (channel_in >= 0) & (channel_in < c_in)
-    return GroupCut(blocks, rows, offsets, np.where(exists, index, -1), c_out * c_in * kh * kw)
+    of_output = (channel_out * c_in - first_in) * (kh * kw)
+    of_input = (position % channels * kh + ky) * kw + kx
+    index = of_output[:, :, None] + of_input[:, None, :]
+    exists = (channel_out < c_out)[:, :, None] & (position < stops[:, None])[:, None, :]
+    if groups > 1:
+        channel_in = (position % channels)[:, None, :] - first_in[:, :, None]
+        exists &= (channel_in >= 0) & (channel_in < c_in)
+    if not exists.all():
+        index[~exists] = -1
+    return GroupCut(blocks, rows, offsets, index, c_out * c_in * kh * kw)
 
 
 def gather_groups(values: npt.NDArray[Number], cut: GroupCut) -> npt.NDArray[Number]:

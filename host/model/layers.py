@@ -254,8 +254,9 @@ class Model:
     def in_floats(self) -> Model:
         """The same weights as floats alone: nothing of what the file has quantized is kept.
 
-        Except what a grid does beside rounding: one whose lowest code is 0 is a ReLU, clipped at
-        its highest, which tools leave out of a file where the grid does it.
+        Except what a grid does beside rounding: it clips. One whose lowest code is 0 is a ReLU,
+        which tools leave out of a file where the grid does it, and one around 0 may be the only
+        nonlinearity that a network of few bits has. What the last layer gives is not clipped.
         """
         return replace(self, layers=tuple(map(self._in_floats, self.layers)), grids={})
 
@@ -263,9 +264,9 @@ class Model:
         if not isinstance(layer, Conv):
             return layer
         grid, activation = self.grids.get(layer.name), layer.activation
-        if grid is not None and grid.low == grid.zero:
-            highest = (grid.high - grid.zero) * grid.scale
-            activation = Activation(max(activation.low, 0.0), min(activation.high, highest))
+        if grid is not None and (grid.low == grid.zero or layer is not self.layers[-1]):
+            low, high = ((code - grid.zero) * grid.scale for code in (grid.low, grid.high))
+            activation = Activation(max(activation.low, low), min(activation.high, high))
         return replace(layer, activation=activation, kept=None, before_residual=None)
 
 

@@ -8,67 +8,45 @@ floats is quantized here, on calibration images. How a layer's arithmetic is car
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from bacmac.host.arith.network import PoolOp
 from bacmac.host.arith.requantize import fit_requantize
-from bacmac.host.arith.schemes import SCHEMES, Levels, Scheme
+from bacmac.host.arith.schemes import SCHEMES, Scheme
 from bacmac.host.errors import InputError
-from bacmac.host.model.forward import walk
-from bacmac.host.model.inputs import Images, normalized
+from bacmac.host.model.inputs import Images
 from bacmac.host.model.layers import (
     INPUT,
     LINEAR,
     Conv,
-    Grid,
-    KeptWeights,
     Layer,
     Model,
     Normalization,
     Pool,
-    moves_only,
 )
-from bacmac.host.model.quantized import ActivationFormat, QuantizedLayer, QuantizedModel
+from bacmac.host.model.quantized import QuantizedLayer, QuantizedModel
 from bacmac.host.quantize.activations import (
-    BLOCK_IMAGES,
     Progress,
-    collect_statistics,
     host_format,
-    tensor_format,
 )
-from bacmac.host.quantize.compensate import MAX_HESSIAN_ROWS, compensated_levels, hessian
+from bacmac.host.quantize.imported_formats import Stored, stored_formats, unformatted_tensor
+from bacmac.host.quantize.imported_weights import LayerWeights, file_weights, imported_weights
 from bacmac.host.quantize.keep import Float, stored_format, stored_limits
 from bacmac.host.quantize.keep_layers import STRUCTURAL_SCHEME, KeptLayer, Wire, keep_conv
-from bacmac.host.quantize.level_sets import keep_exactly
-from bacmac.host.quantize.options import QuantizeOptions, layer_schemes, tensor_bits
-from bacmac.host.quantize.weights import round_to_levels, search_scales
-
-
-@dataclass(frozen=True, eq=False)
-class _Weights:
-    levels: Levels
-    scale: Float
-    scheme: Scheme
-
-
-@dataclass(frozen=True)
-class _Stored:
-    format: ActivationFormat
-    grid: Grid | None
+from bacmac.host.quantize.options import QuantizeOptions
 
 
 def needs_calibration(model: Model) -> str | None:
     """What an imported model's file left in floats, or None: then no images are needed."""
-    for name in model.shapes:
-        if stored_format_of(model, name) is None and not _takes_no_format(model, name):
-            return f"tensor {name!r}"
+    tensor = unformatted_tensor(model)
+    if tensor is not None:
+        return f"tensor {tensor!r}"
     for layer in model.layers:
         if not isinstance(layer, Conv) or layer.structural:
             continue
-        if layer.kept is None or _file_weights(layer.kept) is None:
+        if layer.kept is None or file_weights(layer.kept) is None:
             return f"the weights of {layer.name!r}"
     return None
 
@@ -104,8 +82,8 @@ def quantize_imported(
             expected="images to quantize them with: the file has no integers for them",
         )
     model = _sums_apart(model)
-    stored = _stored_formats(model, images, normalization, options, progress)
-    weights = _weights(model, images, normalization, options)
+    stored = stored_formats(model, images, normalization, options, progress)
+    weights = imported_weights(model, images, normalization, options)
     mover = _mover([own.scheme for own in weights.values()])
     wires = {INPUT: _wire(0, stored[INPUT], model.shapes[INPUT][0])}
     layers: list[QuantizedLayer] = []
@@ -150,133 +128,11 @@ def quantize_imported(
     return _finished(model, stored, layers, offset, normalization, provenance, report)
 
 
-def stored_format_of(model: Model, name: str, *, padded: bool = True) -> ActivationFormat | None:
-    """The format that the file's grid gives a tensor, None where it gives none."""
-    grid = model.grids.get(name)
-    return None if grid is None else stored_format(grid, padded=padded)
-
-
-def _is_padded(model: Model, name: str) -> bool:
-    """Whether something pads this tensor, or one that holds the same integers."""
-    readers = [layer for layer in model.layers if layer.input == name]
-    return any(
-        any(layer.padding) or (moves_only(layer) and _is_padded(model, layer.name))
-        for layer in readers
-    )
-
-
-def _takes_no_format(model: Model, name: str) -> bool:
-    """Whether a tensor needs no format of its own: another's, or int32 sums."""
-    if name == INPUT:
-        return False
-    layer = next(layer for layer in model.layers if layer.name == name)
-    return moves_only(layer) or _leaves_sums(model, layer)
-
-
-def _leaves_sums(model: Model, layer: Layer) -> bool:
-    return (
-        layer is model.layers[-1]
-        and isinstance(layer, Conv)
-        and layer.residual is None
-        and layer.activation == LINEAR
-        and layer.name not in model.grids
-    )
-
-
-def _stored_formats(
-    model: Model,
-    images: Images | None,
-    normalization: Normalization,
-    options: QuantizeOptions,
-    progress: Progress | None,
-) -> dict[str, _Stored]:
-    """By tensor; none for one that is left as int32 sums."""
-    bits = tensor_bits(model, options)
-    statistics = (
-        {} if images is None else collect_statistics(model, images, normalization, progress)
-    )
-    stored: dict[str, _Stored] = {}
-    layers: dict[str, Layer] = {layer.name: layer for layer in model.layers}
-    for name in model.shapes:
-        known = stored_format_of(model, name, padded=_is_padded(model, name))
-        layer = layers.get(name)
-        if known is not None:
-            stored[name] = _Stored(known, model.grids[name])
-        elif layer is not None and _leaves_sums(model, layer):
-            continue
-        elif layer is not None and moves_only(layer):
-            stored[name] = replace(stored[layer.input], grid=None)
-        else:
-            source = None if layer is None else stored[layer.input].format
-            stored[name] = _Stored(tensor_format(layer, statistics[name], bits[name], source), None)
-    return stored
-
-
-def _weights(
-    model: Model, images: Images | None, normalization: Normalization, options: QuantizeOptions
-) -> dict[str, _Weights]:
-    """Levels and scales of every layer with weights: the file's, or quantized here."""
-    schemes = layer_schemes(model, options)
-    weights: dict[str, _Weights] = {}
-    floats: list[Conv] = []
-    for layer in model.layers:
-        if not isinstance(layer, Conv) or layer.structural:
-            continue
-        own = None if layer.kept is None else _file_weights(layer.kept)
-        if own is None:
-            floats.append(layer)
-        else:
-            weights[layer.name] = own
-    seen = _inputs_of(model, {layer.input for layer in floats}, images, normalization)
-    for layer in floats:
-        scheme = SCHEMES[schemes[layer.name]]
-        rows = layer.weight.reshape(len(layer.weight), -1).astype(np.float64)
-        scale = search_scales(rows, scheme)
-        scale = np.where(scale > 0, scale, 1.0)
-        if options.rounding == "compensated" and rows.shape[1] <= MAX_HESSIAN_ROWS:
-            kept = np.ones(rows.shape, np.bool_)
-            moments = hessian(layer, seen[layer.input])
-            levels = compensated_levels(rows, kept, scale, moments, scheme)
-        else:
-            levels = round_to_levels(rows / scale[:, None], scheme)
-        weights[layer.name] = _Weights(levels.reshape(layer.weight.shape), scale, scheme)
-    return weights
-
-
-def _file_weights(kept: KeptWeights) -> _Weights | None:
-    """The file's integers in the smallest scheme that holds them; None where none does.
-
-    -128 has no code in a symmetric scheme, and is the one integer that becomes another, -127.
-    """
-    lowest, highest = int(kept.levels.min()), int(kept.levels.max())
-    exact = keep_exactly(kept)
-    if exact is not None:
-        return _Weights(exact[0].levels, exact[0].scale, exact[1])
-    if lowest < -128 or highest > 127:
-        return None
-    return _Weights(np.maximum(kept.levels, -127), kept.scale, SCHEMES["uniform-8"])
-
-
-def _inputs_of(
-    model: Model, names: set[str], images: Images | None, normalization: Normalization
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Tensors (N, C, H, W) of these names over the calibration images."""
-    if images is None or not names:
-        return {}
-    parts: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in names}
-    for start in range(0, len(images), BLOCK_IMAGES):
-        block = normalized(images[start : start + BLOCK_IMAGES], normalization)
-        for name, tensor in walk(model, block):
-            if name in parts:
-                parts[name].append(tensor)
-    return {name: np.concatenate(blocks) for name, blocks in parts.items()}
-
-
-def _wire(number: int, stored: _Stored, channels: int) -> Wire:
+def _wire(number: int, stored: Stored, channels: int) -> Wire:
     return Wire(number, stored.format, (stored.format.low, stored.format.high), channels)
 
 
-def _plain_pool(layer: Pool, source: Wire, target: _Stored | None) -> bool:
+def _plain_pool(layer: Pool, source: Wire, target: Stored | None) -> bool:
     """Whether the accelerator's own pool does it: a maximum, or a mean with no zero point moved."""
     if layer.kind == "max":
         return True
@@ -290,7 +146,7 @@ def _plain_pool(layer: Pool, source: Wire, target: _Stored | None) -> bool:
     )
 
 
-def _pool(layer: Pool, source: Wire, target: _Stored | None, channels: int) -> QuantizedLayer:
+def _pool(layer: Pool, source: Wire, target: Stored | None, channels: int) -> QuantizedLayer:
     op = PoolOp(source.number, layer.kind, layer.kernel, layer.stride, layer.padding)
     if layer.kind == "max" or target is None:
         return QuantizedLayer(layer.name, op, source.stored)
@@ -338,7 +194,7 @@ def _as_conv(layer: Layer, channels: int) -> Conv:
     )
 
 
-def _structural(layer: Layer, conv: Conv, mover: Scheme, *, as_it_is: bool) -> _Weights:
+def _structural(layer: Layer, conv: Conv, mover: Scheme, *, as_it_is: bool) -> LayerWeights:
     """Levels for weights that are all one number or zero.
 
     The level is 1 where integers go on as they are. Elsewhere it is the largest power of two that
@@ -348,7 +204,7 @@ def _structural(layer: Layer, conv: Conv, mover: Scheme, *, as_it_is: bool) -> _
     level = 1 if as_it_is else 1 << (mover.max_level.bit_length() - 1)
     levels = ((conv.weight != 0) * level).astype(np.int8)
     scheme = SCHEMES[STRUCTURAL_SCHEME] if level == 1 else mover
-    return _Weights(levels, np.full(len(levels), scale / level), scheme)
+    return LayerWeights(levels, np.full(len(levels), scale / level), scheme)
 
 
 def _mover(schemes: list[Scheme]) -> Scheme:
@@ -395,7 +251,7 @@ def _sums_apart(model: Model) -> Model:
 
 def _finished(
     model: Model,
-    stored: Mapping[str, _Stored],
+    stored: Mapping[str, Stored],
     layers: list[QuantizedLayer],
     offset: Float | None,
     normalization: Normalization,

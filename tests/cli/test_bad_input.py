@@ -414,7 +414,7 @@ def packed_is_somebody_elses_safetensors(w: World) -> Arguments:
 
 @case("respelled.safetensors", "version")
 def packed_is_of_a_later_version(w: World) -> Arguments:
-    return ["inspect", w.respelled(lambda m, t: m.update(version=2))]
+    return ["inspect", w.respelled(lambda m, t: m.update(version=3))]
 
 
 @case("respelled.safetensors", "input_shape")

@@ -274,7 +274,8 @@ def test_floats_alone_keep_the_relu_that_a_grid_was(built):
     assert not model.is_quantized
     assert layers["a"].activation.low == 0.0
     assert layers["a"].activation.high == pytest.approx(255 * 0.03)
-    assert layers["p"].activation.low == -np.inf
+    assert layers["p"].activation.low == pytest.approx(-130 * 0.05)
+    assert layers["d"].activation.low == -np.inf
 
 
 def test_a_relu_above_the_lowest_code_narrows_the_grid():

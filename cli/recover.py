@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.formats import formats_json, print_formats
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
@@ -17,6 +18,7 @@ from bacmac.cli.pack_options import compress_options, group_shape, resolve_optio
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.pack.file import read_packed, write_packed
+from bacmac.host.pack.formats import DENSE, check_format, choose_formats
 from bacmac.host.pack.summary import summarize
 from bacmac.host.recover.options import RecoverOptions
 from bacmac.host.recover.recovery import recover as train
@@ -103,6 +105,14 @@ _DEFAULTS = RecoverOptions()
     help="Written after each epoch; where it exists, the run goes on from it.",
 )
 @compress_options
+@click.option(
+    "--format",
+    "storage",
+    default=DENSE,
+    show_default=True,
+    metavar="FORMAT",
+    help="How weights are stored, as `bacmac pack` takes it.",
+)
 @folders_option
 @normalization_options
 @json_option
@@ -123,6 +133,7 @@ def recover(
     threads: int | None,
     checkpoint: Path | None,
     overlay: str | None,
+    storage: str,
     folders: tuple[Path, ...],
     pixel_max: float | None,
     mean: str | None,
@@ -143,6 +154,8 @@ def recover(
     )
     manifest = None if overlay is None else load_overlay(overlay, folders).manifest
     compressing = resolve_options(chosen, manifest, normalization)
+    group = group_shape(manifest)
+    check_format(storage, group)
     if network.is_quantized:
         note("The file's integers are trained as floats; its network is what is imitated.")
     options = RecoverOptions(
@@ -168,9 +181,10 @@ def recover(
             progress=advance,
             told=lambda report: note(_sentence(report, labelled=labelled)),
         )
-    write_packed(output, recovered.model)
+    formats = choose_formats(recovered.model, storage, group)
+    write_packed(output, recovered.model, {name: how.name for name, how in formats.items()})
     packed = read_packed(output)
-    summary = summarize(recovered.model, group_shape(manifest))
+    summary = summarize(recovered.model, group)
     if as_json:
         print_json(
             {
@@ -178,12 +192,15 @@ def recover(
                 "sha256": packed.sha256,
                 "bytes": packed.n_bytes,
                 "epochs": [asdict(report) for report in recovered.reports],
+                "formats": formats_json(formats),
                 "layers": [layer_json(layer, layer_bytes(packed, layer)) for layer in summary],
             }
         )
         return
     _print_epochs(recovered.reports, labelled=labelled)
     print_quality(summary)
+    if storage != DENSE:
+        print_formats(formats)
     note(f"{output}: {packed.n_bytes:,} bytes. Next: bacmac inspect {output}")
 
 

@@ -36,7 +36,7 @@ def arguments(example_dir: Path, tmp_path: Path) -> list[object]:
 def test_a_network_is_trained_packed_and_told_of(
     run: Run, arguments: list[object], tmp_path: Path
 ) -> None:
-    done = run(*arguments, "--sparsity", 0.5, "--prune-epochs", 1)
+    done = run(*arguments, "--sparsity", 0.5, "--prune-epochs", 1, "--format", "auto")
 
     assert done.status == 0, done.err
     assert "held out" in done.out

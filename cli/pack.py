@@ -14,6 +14,7 @@ from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress
 from bacmac.cli.pack_options import compress_options, group_shape, resolve_options
+from bacmac.host.errors import InputError
 from bacmac.host.importers.images import load_images
 from bacmac.host.importers.registry import load_model
 from bacmac.host.model.quantized import QuantizedModel
@@ -22,6 +23,7 @@ from bacmac.host.pack.file import read_packed, write_packed
 from bacmac.host.pack.formats import DENSE, check_format, choose_formats
 from bacmac.host.pack.summary import skipped_cycles, summarize
 from bacmac.host.quantize.budget import LayerChoice
+from bacmac.host.quantize.imported import needs_calibration
 from bacmac.overlays.registry import load_overlay
 
 
@@ -70,6 +72,14 @@ def pack(
     network wants them; the packed file remembers.
     """
     network = load_model(model, layers)
+    lacking = needs_calibration(network)
+    if calibration is None and lacking is not None:
+        raise InputError(
+            "pack",
+            "--calibration",
+            found="none",
+            expected=f"an image set: {lacking} is in floats",
+        )
     images = None if calibration is None else load_images(calibration, shape=network.input_shape)
     normalization = resolve_normalization(
         images, pixel_max, mean, std, channels=network.input_shape[0]

@@ -207,21 +207,22 @@ def _print_case(case: Case) -> None:
         for _, options, _ in case.rows
     ]
     right = _float_correct(case)
-    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-        results = pool.map(_integer_correct, tasks, chunksize=1)
     share = float(right.mean())
     error = 100 * np.sqrt(share * (1 - share) / right.size)
     print(f"\n## {case.title}: {right.size} test images; float {100 * share:.2f} +- {error:.2f} %")
-    print("\n| weights | accuracy, % | to float | may lose | |\n|---|---|---|---|---|")
-    for (words, _, most), correct in zip(case.rows, results, strict=True):
-        differences = 100.0 * (correct.astype(float) - right)
-        error = differences.std(ddof=1) / np.sqrt(right.size)
-        lost = -float(differences.mean())
-        verdict = "" if most is None else "reached" if lost <= most + 1e-9 else "MISSED"
-        print(
-            f"| {words} | {100 * correct.mean():.2f} | {-lost:+.2f} +- {error:.2f} "
-            f"| {'' if most is None else most} | {verdict} |"
-        )
+    print("\n| weights | accuracy, % | to float | may lose | |\n|---|---|---|---|---|", flush=True)
+    with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
+        results = pool.imap(_integer_correct, tasks)
+        for (words, _, most), correct in zip(case.rows, results, strict=True):
+            differences = 100.0 * (correct.astype(float) - right)
+            error = differences.std(ddof=1) / np.sqrt(right.size)
+            lost = -float(differences.mean())
+            verdict = "" if most is None else "reached" if lost <= most + 1e-9 else "MISSED"
+            print(
+                f"| {words} | {100 * correct.mean():.2f} | {-lost:+.2f} +- {error:.2f} "
+                f"| {'' if most is None else most} | {verdict} |",
+                flush=True,
+            )
     print(f"\n({time.monotonic() - start_s:.0f} s)", flush=True)
 
 

@@ -77,8 +77,8 @@ def scatter(
     for dot in dots:
         if dot.place == "front":
             labels.setdefault((row_of(dot.error), column_of(dot.cost)), []).append(dot.label)
-    for (row, column), words in labels.items():
-        _label(cells[row], column, words)
+    for (at_row, at_column), words in labels.items():
+        _label(cells[at_row], at_column, words)
     ticks = _ticks(low, high, rows, row_of)
     lines = []
     for index, row in enumerate(cells):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from bacmac.cli.output import console, print_table, say
 from bacmac.cli.scatter import MARKS, Dot, scatter
 from bacmac.host.runtime.pareto import Standing
@@ -103,12 +105,16 @@ def _print_drawing(sweep: Sweep, name: CostName) -> None:
 
 def _print_best(sweep: Sweep) -> None:
     found: dict[int, list[str]] = {}
-    for name, words in (("bits", "fewest bits"), ("products", "fewest products")):
+    told: tuple[tuple[Literal["bits", "products"], str], ...] = (
+        ("bits", "fewest bits"),
+        ("products", "fewest products"),
+    )
+    for name, fewest in told:
         row = sweep.best(name)
         if row is None:
             say("Every network loses accuracy for certain.")
             return
-        found.setdefault(row.number, []).append(words)
+        found.setdefault(row.number, []).append(fewest)
     for number, words in found.items():
         row = next(row for row in sweep.rows if row.number == number)
         say(

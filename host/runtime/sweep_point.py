@@ -121,10 +121,10 @@ class PointSpec:
     @staticmethod
     def from_json(fields: Mapping[str, Any]) -> PointSpec:
         """Undo `to_json`, which must have made it."""
-        normalization = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in fields["normalization"].items()
-        }
+        pixels = fields["normalization"]
+        normalization = Normalization(
+            pixels["pixel_max"], tuple(pixels["mean"]), tuple(pixels["std"])
+        )
         arrays = (
             Array(**{**array, "geometry": Geometry(**array["geometry"])})
             for array in fields["arrays"]
@@ -134,7 +134,7 @@ class PointSpec:
                 **fields,
                 "calibration": ImagePart(**fields["calibration"]),
                 "test": ImagePart(**fields["test"]),
-                "normalization": Normalization(**normalization),
+                "normalization": normalization,
                 "arrays": tuple(arrays),
             }
         )

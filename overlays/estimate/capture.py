@@ -132,7 +132,7 @@ def _layer(op: ConvOp, codes: Codes, signed: bool, inputs: int, outputs: int) ->
     kernel = (op.levels.shape[2], op.levels.shape[3])
     dense = kernel == (height, width) and not any(op.padding) and op.groups == 1
     cut = cut_groups(op.levels.shape, op.groups, dense=dense, outputs=outputs, inputs=inputs)
-    groups = gather_groups(op.levels, cut)
+    groups = gather_groups(op.levels.astype(np.int8, copy=False), cut)
     kept = np.flatnonzero(groups.any(axis=(1, 2)))
     places = np.stack([cut.rows, cut.offsets], axis=1)
     chunks, chunk = np.unique(places, axis=0, return_inverse=True)

@@ -16,6 +16,8 @@ BENCHMARKS = (
     "stream_overhead",
     "rtl_speed",
     "accuracy",
+    "imported_models",
+    "recovery",
     "coverage_of_intervals",
     "coverage_on_the_emulated_board",
     "sampler_cost",

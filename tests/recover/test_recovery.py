@@ -26,6 +26,8 @@ from bacmac.host.recover.recovery import recover
 from bacmac.host.recover.report import EpochReport
 
 COMPRESS = CompressOptions(scheme="pot-4", sparsity=0.6, calibration_images=64)
+CARELESS = replace(COMPRESS, rounding="nearest", pruning="magnitude", bias_correction=False)
+"""Weights cut and rounded without a thought for each other leave most to be made good."""
 SHORT = RecoverOptions(epochs=2, prune_epochs=2, batch=32)
 
 
@@ -58,13 +60,10 @@ def _same(left: QuantizedModel, right: QuantizedModel) -> bool:
 def test_training_brings_images_never_seen_nearer_the_float_network(
     model: Model, images: ImageSet, example_dir: Path
 ) -> None:
-    # weights cut and rounded without a thought for each other leave most to be made good
-    compressing = replace(COMPRESS, rounding="nearest", pruning="magnitude", bias_correction=False)
-
-    recovered = recover(model, images, compressing, RecoverOptions(epochs=6, batch=16))
+    recovered = recover(model, images, CARELESS, RecoverOptions(epochs=6, batch=16))
 
     fresh = load_images(example_dir / "digits_test.npz")
-    before = _error(compress(model, images, compressing), model, fresh)
+    before = _error(compress(model, images, CARELESS), model, fresh)
     assert _error(recovered.model, model, fresh) < 0.7 * before
     starts = [report for report in recovered.reports if report.epoch == 0]
     assert [report.stage for report in starts] == ["round"]
@@ -227,7 +226,7 @@ def test_labels_and_images_without_a_held_out_part_will_do(model: Model, images:
         epochs=3, learning_rate=5e-3, held_out=0.0, label_share=1.0, augment=False
     )
 
-    reports = recover(model, images, COMPRESS, options).reports
+    reports = recover(model, images, CARELESS, options).reports
 
     assert reports[-1].held_out_accuracy > reports[0].held_out_accuracy
 

@@ -68,8 +68,6 @@ def scatter(
     cells = [[" "] * (columns + LABEL) for _ in range(rows)]
     ruled = row_of(line)
     cells[ruled] = ["-"] * (columns + LABEL)
-    text = f" {line_label} "
-    cells[ruled][1 : 1 + len(text)] = text
     order = list(MARKS)
     for dot in sorted(dots, key=lambda dot: -order.index(dot.place)):
         cells[row_of(dot.error)][column_of(dot.cost)] = MARKS[dot.place]
@@ -79,6 +77,7 @@ def scatter(
             labels.setdefault((row_of(dot.error), column_of(dot.cost)), []).append(dot.label)
     for (at_row, at_column), words in labels.items():
         _label(cells[at_row], at_column, words)
+    _label_rule(cells, ruled, f" {line_label} ")
     ticks = _ticks(low, high, rows, row_of)
     lines = []
     for index, row in enumerate(cells):
@@ -96,6 +95,16 @@ def _label(row: list[str], end: int, words: list[str]) -> None:
         start = end - len(label)
         if start >= 0 and set(row[start:end]) <= {" ", "-"}:
             row[start:end] = label
+            return
+
+
+def _label_rule(cells: list[list[str]], ruled: int, text: str) -> None:
+    """Write a line's label on it, or beside it, where that is free."""
+    for index in (ruled, ruled - 1, ruled + 1):
+        row = cells[index] if 0 <= index < len(cells) else []
+        free = "".join(row).rfind(("-" if index == ruled else " ") * (len(text) + 2))
+        if free >= 0:
+            row[free + 1 : free + 1 + len(text)] = text
             return
 
 

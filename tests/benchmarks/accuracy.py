@@ -227,7 +227,7 @@ def _print_case(case: Case) -> None:
 
 
 def _print_cost(case: Case) -> None:
-    """What one compression takes: a process of its own, two threads, 512 images, half zeros."""
+    """What one compression takes, in a process of its own on one thread, with 512 images."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import accuracy, resource, time\n"
         "case = accuracy.RESNET20; model, calibration, _ = accuracy._inputs(case.title)\n"
@@ -237,15 +237,13 @@ def _print_cost(case: Case) -> None:
         "print(time.monotonic() - start, "
         "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1048576)"
     )
-    print("\n| ResNet-20, 512 images, two threads | seconds (below 60) | GiB (below 2) |")
+    print("\n| ResNet-20, 512 images, one thread | seconds (below 60) | GiB (below 2) |")
     print("|---|---|---|")
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
     for number, (words, options, _) in enumerate(case.rows):
         if options.rounding == "nearest" or options.structure != "weight":
             continue
         done = subprocess.run(
             [sys.executable, "-c", code, str(Path(__file__).parent), str(number)],
-            env=environment,
             capture_output=True,
             text=True,
             check=True,

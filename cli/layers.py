@@ -72,7 +72,7 @@ def print_layers(packed: PackedModel, layers: Sequence[LayerSummary]) -> None:
 def print_quality(layers: Sequence[LayerSummary]) -> None:
     """What quantization and pruning made of each layer, the total last."""
     weighted = [layer for layer in layers if layer.n_weights]
-    heads = ["layer", "scheme", "weights", "levels used", "zeros", "squared error", "bits/weight"]
+    heads = ["layer", "scheme", "weights", "levels", "zeros", "error", "bits"]
     rows: list[tuple[str | int, ...]] = [
         (
             layer.name,
@@ -80,28 +80,30 @@ def print_quality(layers: Sequence[LayerSummary]) -> None:
             f"{layer.n_weights:,}",
             len(layer.levels_used),
             f"{layer.sparsity:.1%}",
-            f"{layer.relative_squared_error:.2e}",
-            f"{layer.bits_per_weight:.2f}",
+            f"{layer.relative_squared_error:.2g}",
+            f"{layer.bits_per_weight:.3g}",
         )
         for layer in weighted
     ]
     if any(layer.n_groups for layer in weighted):
         heads += ["groups", "empty"]
         rows = [
-            (*row, f"{layer.n_groups:,}", f"{layer.n_empty_groups / layer.n_groups:.1%}")
+            (*row, f"{layer.n_groups:,}", f"{layer.n_empty_groups / layer.n_groups:.0%}")
             for row, layer in zip(rows, weighted, strict=True)
         ]
     for head, empty in (
-        ("tiles empty", [layer.n_empty_tiles / layer.n_tiles for layer in weighted]),
-        ("channels gone", [layer.n_empty_channels / layer.n_channels for layer in weighted]),
+        ("tiles", [layer.n_empty_tiles / layer.n_tiles for layer in weighted]),
+        ("channels", [layer.n_empty_channels / layer.n_channels for layer in weighted]),
     ):
         # a few become empty by themselves; a column is for those that were made so
         if empty[-1] >= MANY_EMPTY:
             heads.append(head)
-            rows = [(*row, f"{share:.1%}") for row, share in zip(rows, empty, strict=True)]
+            rows = [(*row, f"{share:.0%}") for row, share in zip(rows, empty, strict=True)]
     print_table(
         heads,
         rows,
         numbers=range(2, len(heads)),
-        title="squared error: of the weights, relative to their sum of squares",
+        prose=(0, 1),
+        title="levels: used; error: squared, relative to the float weights, which compensation "
+        "moves on purpose; empty, tiles, channels: share without weights",
     )

@@ -55,3 +55,28 @@ def test_a_share_that_is_none_is_refused(run, example_dir, tmp_path):
 
     assert outcome.status != 0
     assert "0 to below 1" in outcome.err
+
+
+def test_a_structure_is_named_on_the_command_line_and_in_the_table(run, example_dir, tmp_path):
+    table = tmp_path / "table.json"
+    table.write_text('{"fc": {"structure": "2:4"}}')
+
+    outcome = run("pack", example_dir / "digits_cnn.json", "--calibration",
+                  example_dir / "digits_calibration.npz", "--structure", "tile", "--sparsity",
+                  "0.4", "--scope", "layer", "--layer-table", table, "-o", tmp_path / "net",
+                  "--json")  # fmt: skip
+
+    layers = {layer["name"]: layer for layer in json.loads(outcome.out)["layers"]}
+    total = layers["total"]
+    assert total["empty_tiles"] / total["tiles"] > 0.3
+    assert 0.5 <= layers["fc"]["sparsity"] < 0.6
+
+
+def test_a_structure_that_is_none_is_refused(run, example_dir, tmp_path):
+    outcome = run("pack", example_dir / "digits_cnn.json", "--calibration",
+                  example_dir / "digits_calibration.npz", "--structure", "3:2", "-o",
+                  tmp_path / "net")  # fmt: skip
+
+    assert outcome.status == 2
+    assert "structure: found '3:2'; expected one of weight, channel, block, tile" in outcome.err
+    assert not (tmp_path / "net").exists()

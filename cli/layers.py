@@ -85,25 +85,24 @@ def print_quality(layers: Sequence[LayerSummary]) -> None:
         )
         for layer in weighted
     ]
-    if any(layer.n_groups for layer in weighted):
-        heads += ["groups", "empty"]
-        rows = [
-            (*row, f"{layer.n_groups:,}", f"{layer.n_empty_groups / layer.n_groups:.0%}")
-            for row, layer in zip(rows, weighted, strict=True)
-        ]
     for head, empty in (
-        ("tiles", [layer.n_empty_tiles / layer.n_tiles for layer in weighted]),
-        ("channels", [layer.n_empty_channels / layer.n_channels for layer in weighted]),
+        ("groups", [(layer.n_empty_groups, layer.n_groups) for layer in weighted]),
+        ("tiles", [(layer.n_empty_tiles, layer.n_tiles) for layer in weighted]),
+        ("channels", [(layer.n_empty_channels, layer.n_channels) for layer in weighted]),
     ):
-        # a few become empty by themselves; a column is for those that were made so
-        if empty[-1] >= MANY_EMPTY:
+        # tiles and channels become empty by themselves too: a column is for those made so
+        n_empty, n = empty[-1]
+        if n and (head == "groups" or n_empty >= MANY_EMPTY * n):
             heads.append(head)
-            rows = [(*row, f"{share:.0%}") for row, share in zip(rows, empty, strict=True)]
+            rows = [
+                (*row, f"{n_empty / n:.0%}" if n else "")
+                for row, (n_empty, n) in zip(rows, empty, strict=True)
+            ]
     print_table(
         heads,
         rows,
         numbers=range(2, len(heads)),
-        prose=(0, 1),
+        prose=(0,),
         title="levels: used; error: squared, relative to the float weights, which compensation "
-        "moves on purpose; empty, tiles, channels: share without weights",
+        "moves on purpose; groups, tiles, channels: share that is empty",
     )

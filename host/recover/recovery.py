@@ -233,6 +233,13 @@ def _check(
         )
     if options.prune_epochs:
         _check_pruning(compress_options, options.prune_epochs)
+    if "channel" in (compress_options.structure, *compress_options.structures.values()):
+        raise InputError(
+            "recovery training",
+            "structure",
+            found="channel: such layers get smaller",
+            expected="a structure that leaves every layer its shape",
+        )
 
 
 def _check_pruning(compress_options: CompressOptions, prune_epochs: int) -> None:

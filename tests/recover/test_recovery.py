@@ -209,6 +209,8 @@ def test_what_cannot_be_trained_is_refused_before_the_work(model: Model, images:
     wrong = np.full(len(images.images), 10, np.int64)
     with pytest.raises(MismatchError, match="labels: found class 10"):
         recover(model, replace(images, labels=wrong), COMPRESS, replace(SHORT, label_share=0.5))
+    with pytest.raises(InputError, match="structure: found channel: such layers get smaller"):
+        recover(model, images, CompressOptions(sparsity=0.2, structure="channel"), RecoverOptions())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bacmac.cli.choices import FILE
+from bacmac.cli.choices import FILE, layer_list_option
 from bacmac.cli.normalization import normalization_options, resolve_normalization
 from bacmac.cli.output import json_option, note, print_json, print_table, progress, say
 from bacmac.host.importers.definition import outputs_as_defined
@@ -35,7 +35,7 @@ ACCELERATOR = "as the accelerator computes it"
     type=FILE,
     help="Test vectors: an .npz with `input`, and `output` or `logits`.",
 )
-@click.option("--layers", type=FILE, help="Layer list (JSON) of a file that holds weights alone.")
+@layer_list_option
 @click.option(
     "--calibration",
     type=FILE,

@@ -93,8 +93,12 @@ arrays_option = click.option(
     help="Overlay whose array the work is counted for; may be given several times  [default: all; "
     "each network on the narrowest that executes it].",
 )
-layers_option = click.option(
-    "--layers", type=FILE, help="Layer list (JSON) of a file that holds weights alone."
+layer_list_option = click.option(
+    "--layer-list",
+    "layers",
+    type=FILE,
+    metavar="JSON",
+    help="Layer list of a file that holds weights alone.",
 )
 
 

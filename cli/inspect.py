@@ -11,7 +11,7 @@ from bacmac.cli.choices import (
     OUTPUT,
     arrays_option,
     folders_option,
-    layers_option,
+    layer_list_option,
     limit_option,
     resolve_arrays,
 )
@@ -27,7 +27,7 @@ PACKED_SUFFIX = ".safetensors"
 
 @click.command()
 @click.argument("file", type=FILE)
-@layers_option
+@layer_list_option
 @click.option("--layer", help="Draw the histogram of this layer alone, a row a level.")
 @click.option(
     "--images",

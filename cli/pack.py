@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.choices import FILE, folders_option, layer_list_option
 from bacmac.cli.formats import formats_json, print_formats
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
@@ -29,7 +29,7 @@ from bacmac.overlays.registry import load_overlay
 
 @click.command()
 @click.argument("model", type=FILE)
-@click.option("--layers", type=FILE, help="Layer list of a MODEL that holds weights alone.")
+@layer_list_option
 @click.option(
     "--calibration",
     type=FILE,
@@ -67,9 +67,9 @@ def pack(
 ) -> None:
     """Quantize, prune and pack MODEL into one file.
 
-    MODEL is an .onnx or .tflite file, a PyTorch checkpoint, .safetensors or .npz with --layers, or
-    a .json layer list. For images stored as pixels, --pixel-max, --mean and --std say how the
-    network wants them; the packed file remembers.
+    MODEL is an .onnx or .tflite file, a PyTorch checkpoint, .safetensors or .npz with
+    --layer-list, or a .json layer list. For images stored as pixels, --pixel-max, --mean and --std
+    say how the network wants them; the packed file remembers.
     """
     network = load_model(model, layers)
     lacking = needs_calibration(network)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bacmac.cli.choices import FILE, folders_option
+from bacmac.cli.choices import FILE, folders_option, layer_list_option
 from bacmac.cli.formats import formats_json, print_formats
 from bacmac.cli.layers import layer_bytes, layer_json, print_quality
 from bacmac.cli.normalization import normalization_options, resolve_normalization
@@ -30,7 +30,7 @@ _DEFAULTS = RecoverOptions()
 
 @click.command()
 @click.argument("model", type=FILE)
-@click.option("--layers", type=FILE, help="Layer list of a MODEL that holds weights alone.")
+@layer_list_option
 @click.option(
     "--images",
     "image_file",

@@ -33,6 +33,7 @@ from bacmac.host.errors import InputError
 from bacmac.host.files import replace_atomically
 from bacmac.host.importers.images import ImageSet, load_images
 from bacmac.host.importers.registry import load_model
+from bacmac.host.model.layers import Model
 from bacmac.host.pack.file import read_packed
 from bacmac.host.runtime.evaluate import Evaluation, evaluate, evaluate_float
 from bacmac.host.runtime.golden import VERIFY, Verify
@@ -75,6 +76,12 @@ def _fst(file: Path) -> Path:
 )
 @accept_timing_option
 @normalization_options
+@click.option(
+    "--layer-list",
+    type=FILE,
+    metavar="JSON",
+    help="Layer list of a MODEL that holds float weights alone.",
+)
 @click.option("--layers", is_flag=True, help="Also show what each layer did.")
 @click.option("--trace", type=OUTPUT, help="Also record waveforms of `rtl:` (.fst).")
 @click.option(
@@ -102,6 +109,7 @@ def run(
     pixel_max: float | None,
     mean: str | None,
     std: str | None,
+    layer_list: Path | None,
     layers: bool,
     trace: Path | None,
     trace_window: tuple[int, int],
@@ -110,14 +118,17 @@ def run(
 ) -> None:
     """Stream images through a device with the packed MODEL loaded.
 
-    Of a MODEL that is not packed (.onnx, .tflite, or a .json layer list) it tells the accuracy to
+    Of a MODEL that is not packed (any that `bacmac pack` reads) it tells the accuracy to
     measure a packed one by, computed on this machine; only then do --pixel-max, --mean and --std
     apply.
     """
-    if model.suffix in (".onnx", ".tflite", ".json"):
+    if layer_list is not None or model.suffix in (".onnx", ".tflite", ".json"):
         if trace is not None:
             raise InputError("--trace", "model", found=str(model), expected="a packed model")
-        result, where = _run_float(model, images, limit, pixel_max, mean, std), None
+        result, where = (
+            _run_float(load_model(model, layer_list), images, limit, pixel_max, mean, std),
+            None,
+        )
     else:
         if (pixel_max, mean, std) != (None, None, None):
             raise InputError(
@@ -173,14 +184,13 @@ class _Where:
 
 
 def _run_float(
-    path: Path,
+    model: Model,
     images: Path,
     limit: int | None,
     pixel_max: float | None,
     mean: str | None,
     std: str | None,
 ) -> Evaluation:
-    model = load_model(path)
     image_set = load_images(images, shape=model.input_shape).first(limit)
     normalization = resolve_normalization(image_set, pixel_max, mean, std)
     with progress() as advance:

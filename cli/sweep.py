@@ -12,7 +12,7 @@ from bacmac.cli.choices import (
     OUTPUT,
     arrays_option,
     folders_option,
-    layers_option,
+    layer_list_option,
     resolve_arrays,
 )
 from bacmac.cli.normalization import normalization_options, resolve_normalization
@@ -44,7 +44,7 @@ MOST_CALIBRATION = 1024
 
 @click.command()
 @click.argument("model", type=FILE)
-@layers_option
+@layer_list_option
 @click.option(
     "--images",
     required=True,

@@ -71,7 +71,7 @@ def load_model(path: str | Path, layers: str | Path | None = None) -> Model:
         if layers is not None:
             raise ModelFileError(
                 layers,
-                "--layers",
+                "--layer-list",
                 found=f"a layer list beside {file.name} ({kind})",
                 expected="a file of weights: this one has its layers in it",
             )
@@ -81,7 +81,7 @@ def load_model(path: str | Path, layers: str | Path | None = None) -> Model:
             file,
             "layers",
             found=f"weights without a structure ({kind})",
-            expected="a layer list too: --layers NET.json",
+            expected="a layer list too: --layer-list NET.json",
             hint="docs/models.md has its fields",
         )
     return load_layer_list(layers, weights=file)

@@ -407,3 +407,18 @@ def test_help_does_not_import_numpy():
 
     assert "bacmac.cli.main" in found.stderr
     assert " numpy\n" not in found.stderr
+
+
+def test_run_takes_weights_alone_with_their_layer_list(run, example_dir, test_images):
+    outcome = run(
+        "run",
+        example_dir / "digits_cnn.npz",
+        "--layer-list",
+        example_dir / "digits_cnn.json",
+        "--images",
+        test_images,
+        "--json",
+    )
+
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["accuracy"] > 0.98

@@ -351,7 +351,7 @@ BAD = {
     "calibrated on what is measured": (["--calibration", "TEST"], "other images"),
     "calibration that is no file": (["--calibration", "gone.npz"], "gone.npz"),
     "folder that cannot be made": (["-o", "/proc/nowhere/out"], "cannot be written"),
-    "layer list beside a layer list": (["--layers", "MODEL"], "--layers"),
+    "layer list beside a layer list": (["--layer-list", "MODEL"], "--layer-list"),
 }
 
 

@@ -54,7 +54,7 @@ def test_a_name_and_a_content_that_disagree_are_both_told(
 
 
 def test_weights_alone_ask_for_a_layer_list(example_dir: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"weights without a structure.*--layers NET\.json"):
+    with pytest.raises(ModelFileError, match=r"weights without a structure.*--layer-list NET\.json"):
         load_model(example_dir / NPZ)
 
 
@@ -69,7 +69,7 @@ def test_weights_with_a_layer_list_are_the_network(example_dir: Path) -> None:
 def test_a_layer_list_beside_a_file_that_has_its_own_is_refused(
     name: str, example_dir: Path
 ) -> None:
-    with pytest.raises(ModelFileError, match=r"--layers.*has its layers in it"):
+    with pytest.raises(ModelFileError, match=r"--layer-list.*has its layers in it"):
         load_model(example_dir / name, example_dir / LIST)
 
 

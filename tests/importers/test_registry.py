@@ -54,7 +54,7 @@ def test_a_name_and_a_content_that_disagree_are_both_told(
 
 
 def test_weights_alone_ask_for_a_layer_list(example_dir: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"weights without a structure.*--layer-list NET\.json"):
+    with pytest.raises(ModelFileError, match=r"without a structure.*--layer-list NET\.json"):
         load_model(example_dir / NPZ)
 
 

@@ -13,6 +13,8 @@ from bacmac.host.model.layers import Conv
 Float = npt.NDArray[np.float64]
 
 BLOCK_BYTES = 1 << 26
+LEAST_VARIANCE = 2.0**-22
+"""Of the mean square: what float32 sums of squares can tell from nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +37,17 @@ class Moments:
 
     @property
     def central_squares(self) -> Float:
-        """(groups, K, K), sums about the mean window."""
-        return self.squares - self.sums[:, :, None] * self.sums[:, None, :] / self.n_windows
+        """(groups, K, K), sums about the mean window.
+
+        An input that is all but constant has a row and a column of zeros: what is left of its
+        square is the rounding error of float32 sums, which may be negative.
+        """
+        central = self.squares - self.sums[:, :, None] * self.sums[:, None, :] / self.n_windows
+        varies = np.diagonal(central, axis1=1, axis2=2) > LEAST_VARIANCE * np.diagonal(
+            self.squares, axis1=1, axis2=2
+        )
+        result: Float = central * (varies[:, :, None] & varies[:, None, :])
+        return result
 
 
 def window_moments(

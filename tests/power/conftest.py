@@ -53,7 +53,7 @@ def tiny_model(scheme: str, name: str = "tiny", channels: int = 16) -> Quantized
 
 def tiny_arm(scheme: str, name: str = "tiny", channels: int = 16) -> Arm:
     model = tiny_model(scheme, name, channels)
-    packed = PackedModel(f"{name}-{scheme}.safetensors", "ab" * 32, 1234, model, {})
+    packed = PackedModel(f"{name}-{scheme}.safetensors", "ab" * 32, 1234, model, {}, {})
     return Arm(load_overlay(OVERLAYS[scheme]), packed)
 
 

@@ -81,7 +81,7 @@ def share_out(
     for segment in sorted(segments, key=lambda segment: segment.slope):
         cost = candidates[segment.layer].cost
         # half a unit: the share is reached to one unit, from either side
-        taken = min(segment.n_units, int(budget / cost + 0.5))
+        taken = max(0, min(segment.n_units, int(budget / cost + 0.5)))
         counts[segment.layer] += taken
         budget -= taken * cost
     return counts

@@ -53,7 +53,7 @@ def _kept(model: QuantizedModel) -> list[Kept]:
         silent = np.zeros(model.network.shapes[number][0], np.bool_)
         if isinstance(layer.op, PoolOp):
             silent = ~kept[layer.op.input]
-        elif removable[number] and layer.has_weights:
+        elif removable[number] and layer.has_weights and layer.op.groups == 1:
             silent = _silent(layer.op)
             if silent.all():
                 silent[0] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bacmac.host.arith.network import Shape
@@ -110,6 +110,9 @@ def test_eight_bits_follow_the_float_network(seed: int) -> None:
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=379994124)  # the share was reached by half a unit too much, then by less than none
+@example(seed=4213817061)  # a silent channel of a depthwise layer
+@example(seed=2066)  # an input that does not vary
 def test_any_options_give_a_model_that_packs(seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = _model(rng)

@@ -58,7 +58,7 @@ def outputs(model: QuantizedModel, images: np.ndarray) -> np.ndarray:
 dead_channels = st.fixed_dictionaries(
     {
         name: st.lists(st.integers(0, n - 1), unique=True, max_size=n)
-        for name, n in (("a", 6), ("b", 6), ("c", 6), ("d", 5), ("end", 3))
+        for name, n in (("a", 6), ("b", 6), ("c", 6), ("deep", 6), ("d", 5), ("end", 3))
     }
 )
 
@@ -78,7 +78,7 @@ def test_the_outputs_are_the_same_and_what_can_go_is_gone(
     assert (outputs(smaller, images) == outputs(model, images)).all()
     width = {layer.name: len(layer.op.levels) for layer in smaller.layers if layer.has_weights}
     # what is read by a residual or a depthwise convolution, and the outputs, stay whole
-    assert (width["a"], width["c"], width["end"]) == (6, 6, 3)
+    assert (width["a"], width["c"], width["deep"], width["end"]) == (6, 6, 6, 3)
     assert width["b"] == max(1, 6 - len(dead["b"]))
     assert width["d"] == max(1, 5 - len(dead["d"]))
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bacmac.cli.histogram import bar_rows, on_the_grid, sparkline
-from bacmac.cli.layers import layer_bytes, layer_json, print_layers
+from bacmac.cli.layers import layer_bytes, layer_cells, layer_json, print_layers
 from bacmac.cli.output import console, note, print_json, print_table, progress, say
 from bacmac.host.compile.array_work import Array, choose_array
 from bacmac.host.errors import InputError
@@ -285,13 +285,7 @@ def _page(seen: Findings) -> ModelPage:
         heads=HEADS,
         rows=tuple(
             (
-                layer.name,
-                layer.op,
-                "x".join(map(str, layer.weight_shape))
-                or (f"{layer.n_weights:,}" if layer.n_weights else ""),
-                "x".join(map(str, layer.output_shape)),
-                layer.scheme,
-                f"{layer.sparsity:.1%}" if layer.n_weights else "",
+                *layer_cells(layer),
                 found.layer_formats.get(layer.name, ""),
                 f"{layer_bytes(found, layer):,}",
                 f"{layer.n_products:,}" if layer.n_weights else "",

@@ -46,19 +46,26 @@ def layer_bytes(packed: PackedModel, layer: LayerSummary) -> int:
     return sum(packed.layer_bytes.values())
 
 
+def layer_cells(layer: LayerSummary) -> tuple[str, ...]:
+    """What a layer is, as tables have it: name, op, weights, output, scheme and zeros."""
+    return (
+        layer.name,
+        layer.op,
+        "x".join(map(str, layer.weight_shape))
+        or (f"{layer.n_weights:,}" if layer.n_weights else ""),
+        "x".join(map(str, layer.output_shape)),
+        layer.scheme,
+        f"{layer.sparsity:.1%}" if layer.n_weights else "",
+    )
+
+
 def print_layers(packed: PackedModel, layers: Sequence[LayerSummary]) -> None:
     """What each layer is and takes, one row a layer, the total last."""
     print_table(
         ["layer", "op", "weights", "output", "scheme", "zeros", "bytes", "MACs"],
         [
             (
-                layer.name,
-                layer.op,
-                "x".join(map(str, layer.weight_shape))
-                or (f"{layer.n_weights:,}" if layer.n_weights else ""),
-                "x".join(map(str, layer.output_shape)),
-                layer.scheme,
-                f"{layer.sparsity:.1%}" if layer.n_weights else "",
+                *layer_cells(layer),
                 f"{layer_bytes(packed, layer):,}",
                 f"{layer.macs:,}" if layer.macs else "",
             )

@@ -52,7 +52,9 @@ def stored_formats(
     """By tensor; none for one that is left as int32 sums."""
     bits, padded = tensor_bits(model, options), _padded_tensors(model)
     statistics = (
-        {} if images is None else collect_statistics(model, images, normalization, progress)
+        collect_statistics(model, images, normalization, progress)
+        if images is not None and unformatted_tensor(model) is not None
+        else {}
     )
     stored: dict[str, Stored] = {}
     layers: dict[str, Layer] = {layer.name: layer for layer in model.layers}
